@@ -1,0 +1,1 @@
+"""Checks run beside the answer; nothing leaves until they pass."""

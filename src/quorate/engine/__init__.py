@@ -1,0 +1,31 @@
+"""The engine: the only code that starts tasks, reads the clock and cancels."""
+
+from quorate.engine.arm import spend
+from quorate.engine.lanes import StopFlag, in_thread
+from quorate.engine.run import (
+    GRACE_S,
+    HELD_BYTES,
+    TIMEOUT_S,
+    Observer,
+    Run,
+    abandoned_tasks,
+    fan_out,
+    observers,
+)
+from quorate.engine.timeline import Span, Timeline
+
+__all__ = [
+    "GRACE_S",
+    "HELD_BYTES",
+    "TIMEOUT_S",
+    "Observer",
+    "Run",
+    "Span",
+    "StopFlag",
+    "Timeline",
+    "abandoned_tasks",
+    "fan_out",
+    "in_thread",
+    "observers",
+    "spend",
+]

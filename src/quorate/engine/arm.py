@@ -1,0 +1,207 @@
+"""One branch at work: its task, its context, its end. Internal to the engine."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from quorate.engine.timeline import Span
+from quorate.errors import BranchTimeout, RunFailed
+from quorate.events import Answered, Branch, Cancelled, Delta, Ended, Event, Failed, Started, Usage
+
+current: ContextVar["Arm | None"] = ContextVar("quorate_current_arm", default=None)
+"""The branch that the running code belongs to; nested runs and usage find their parent here."""
+
+
+def size_of(value: Any) -> int:
+    """Bytes of a delta as back-pressure counts them: UTF-8 length of text, 64 for anything else."""
+    if isinstance(value, str):
+        return len(value) if value.isascii() else len(value.encode(errors="surrogatepass"))
+    return len(value) if isinstance(value, bytes) else 64
+
+
+def spend(usage: Usage) -> None:
+    """Add to the usage of the branch that the caller runs in; outside of any run it is nobody's."""
+    arm = current.get()
+    if arm is not None:
+        arm.spend(usage)
+
+
+class Arm:
+    """The engine's side of a branch, and the `Context` that its callable is given."""
+
+    __slots__ = (
+        "_bound",
+        "_committed",
+        "_feed",
+        "_gate",
+        "_loop",
+        "_room",
+        "_start_s",
+        "branch",
+        "buffered",
+        "cancel_why",
+        "grace_s",
+        "name",
+        "run_id",
+        "span",
+        "task",
+        "timed_out",
+        "timer",
+    )
+
+    def __init__(
+        self, branch: Branch[Any], *, feed: Callable[[Event], None], bound: int, start_s: float, run_id: str
+    ) -> None:
+        self.branch = branch
+        self.name = branch.name
+        self.run_id = run_id
+        self.cancel_why: str | None = None
+        self.timed_out = False
+        self.grace_s = 0.0
+        self.buffered = 0
+        self.task: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._feed = feed
+        self._bound = bound
+        self._start_s = start_s
+        self._room: asyncio.Future[None] | None = None
+        self._gate: asyncio.Future[None] | None = None
+        self._committed = False
+        self.span = Span(branch.name, self._loop.time() - start_s)
+
+    @property
+    def live(self) -> bool:
+        """Whether it has not ended yet."""
+        return self.span.ended is None
+
+    def launch(self) -> None:
+        """Start it, unless it was started or stopped before."""
+        if self.task is not None or not self.live:
+            return
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        self.task = self._loop.create_task(self._main(), name=f"quorate:{self.name}")
+
+    def launch_after(self, seconds: float) -> None:
+        """Start it `seconds` from now."""
+        self.timer = self._loop.call_later(seconds, self.launch)
+
+    def cancel(self, why: str) -> None:
+        """Ask it to stop; only the first call counts."""
+        if not self.live or self.cancel_why is not None:
+            return
+        self.cancel_why = why
+        if self.task is not None:
+            self.task.cancel(why)
+        if self.span.started_s is None:
+            # A task that has not taken its first step never reaches our handler.
+            self._end(Cancelled(self.name, self._loop.time(), why, self.span.usage))
+
+    def abandon(self) -> None:
+        """Write it off: it ignored its cancellation."""
+        self.span.abandoned = True
+        why = f"{self.cancel_why}; ignored its cancellation"
+        self._end(Cancelled(self.name, self._loop.time(), why, self.span.usage))
+
+    def commit(self) -> None:
+        """Open its gate."""
+        self._committed = True
+        if self._gate is not None and not self._gate.done():
+            self._gate.set_result(None)
+
+    def freed(self, size: int) -> None:
+        """Count bytes as no longer held or unread."""
+        self.buffered -= size
+        if self._room is not None and self.buffered < self._bound and not self._room.done():
+            self._room.set_result(None)
+
+    async def emit(self, delta: Any, /) -> None:
+        """Say something; see `quorate.events.Context`."""
+        if not self.live or self.cancel_why is not None:
+            raise asyncio.CancelledError(self.cancel_why)
+        at_s = self._loop.time()
+        if self.span.first_s is None:
+            self.span.first_s = at_s - self._start_s
+        self.buffered += size_of(delta)
+        self._feed(Delta(self.name, at_s, delta))
+        while self.buffered >= self._bound:
+            if self._room is None or self._room.done():
+                self._room = self._loop.create_future()
+            await asyncio.shield(self._room)
+
+    async def committed(self) -> None:
+        """Wait for the gate; see `quorate.events.Context`."""
+        if not self._committed:
+            if self._gate is None:
+                self._gate = self._loop.create_future()
+            await asyncio.shield(self._gate)
+
+    def spend(self, usage: Usage, /) -> None:
+        """Add to its usage."""
+        self.span.usage = self.span.usage + usage
+
+    @asynccontextmanager
+    async def closing(self, grace_s: float) -> AsyncIterator[None]:
+        """Bound a clean-up after a cancel: the run waits up to `grace_s` seconds for the block, then cuts it."""
+        self.grace_s = max(self.grace_s, grace_s)
+        async with asyncio.timeout(grace_s):
+            yield
+
+    async def _main(self) -> None:
+        current.set(self)
+        start_s = self._loop.time()
+        self.span.started_s = start_s - self._start_s
+        timeout_s = self.branch.timeout_s
+        if timeout_s is not None:
+            self.timer = self._loop.call_at(start_s + timeout_s, self._time_out)
+        self._feed(Started(self.name, start_s))
+        try:
+            value = await self.branch.work(self)
+        except asyncio.CancelledError:
+            self._end(self._stopped())
+        except Exception as error:
+            self._end(self._stopped() if self.timed_out else self._failed(error))
+        except BaseException as error:
+            self._end(self._failed(error))
+            raise
+        else:
+            late = self.timed_out or self.cancel_why is not None
+            usage = self.span.usage
+            self._end(self._stopped() if late else Answered(self.name, self._loop.time(), value, usage))
+
+    def _time_out(self) -> None:
+        if self.live and self.cancel_why is None and self.task is not None:
+            self.timed_out = True
+            self.task.cancel("timeout")
+
+    def _failed(self, error: BaseException) -> Ended:
+        if self.cancel_why is not None:
+            return Cancelled(self.name, self._loop.time(), self.cancel_why, self.span.usage)
+        return Failed(self.name, self._loop.time(), error, self.span.usage)
+
+    def _stopped(self) -> Ended:
+        if self.cancel_why is not None:
+            return Cancelled(self.name, self._loop.time(), self.cancel_why, self.span.usage)
+        if self.timed_out:
+            return self._failed(BranchTimeout(f"{self.name} took longer than {self.branch.timeout_s} s"))
+        return self._failed(RunFailed(f"{self.name} was cancelled by neither the engine nor the caller"))
+
+    def _end(self, event: Ended) -> None:
+        span = self.span
+        if span.ended is not None:
+            return
+        if self.timer is not None:
+            self.timer.cancel()
+        span.ended_s = event.at_s - self._start_s
+        match event:
+            case Answered():
+                span.ended = "answered"
+            case Cancelled(why=why):
+                span.ended, span.why, span.wasted = "cancelled", why, True
+            case Failed(error=error):
+                span.ended, span.why, span.wasted = "failed", str(error) or type(error).__name__, True
+        self._feed(event)

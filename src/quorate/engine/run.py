@@ -1,0 +1,355 @@
+"""`fan_out` and `Run`: start branches, feed their events to a merge, do what its steps say.
+
+Rules:
+1. `feed` is called synchronously, in the task where the event happened. No pump, no queue, and never waiting for
+   the reader; an event that happens inside a step is fed right after it.
+2. Each branch is cancelled alone, once. The caller's own task is never cancelled.
+3. Leaving the block leaves nothing behind: branches have ended, or ignored their cancel and were handed to the
+   reaper, which is counted and shown.
+4. What a step releases is readable at once; what it does not release never is.
+"""
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Iterable
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar
+
+from quorate.engine.arm import Arm, current, size_of
+from quorate.engine.timeline import Timeline
+from quorate.errors import DeadlineExceeded, RunFailed, UsageError
+from quorate.events import Branch, Delta, Ended, Event, Expired, Queued
+from quorate.merges.base import EVERY, NOTHING, Decision, Merge, Step
+
+R = TypeVar("R")
+
+TIMEOUT_S = 60.0
+"""Default time for a whole run, in seconds."""
+GRACE_S = 1.0
+"""Default time that a cancelled branch gets to clean up, in seconds."""
+HELD_BYTES = 1 << 20
+"""Default bound of what one branch may have held or unread, in bytes."""
+
+Outcome = Literal["running", "done", "failed", "cancelled", "abandoned"]
+_ids = itertools.count(1)
+
+
+class Observer(Protocol):
+    """Watches runs: store, telemetry, progress. It must be quick and must not raise."""
+
+    def event(self, run: "Run[Any]", event: Event, /) -> None:
+        """Called for each event, before the merge sees it."""
+
+    def ended(self, run: "Run[Any]", /) -> None:
+        """Called once, when the run has left nothing behind."""
+
+
+observers: ContextVar[tuple[Observer, ...]] = ContextVar("quorate_observers", default=())
+"""Who watches the runs started from here; wiring sets it."""
+
+_reaped: set[asyncio.Task[None]] = set()
+
+
+def abandoned_tasks() -> int:
+    """How many tasks of this process ignored their cancellation and still run."""
+    return len(_reaped)
+
+
+def fan_out(
+    branches: Iterable[Branch[Any]],
+    merge: Merge[R],
+    *,
+    timeout_s: float | None = TIMEOUT_S,
+    grace_s: float = GRACE_S,
+    held_bytes: int = HELD_BYTES,
+) -> "Run[R]":
+    """Run branches at once under a merge.
+
+    Args:
+        branches: what starts at once; the merge may start more.
+        merge: a fresh merge; it decides what is released, cancelled and decided.
+        timeout_s: seconds until the run ends as failed with `DeadlineExceeded`; None for no deadline.
+        grace_s: seconds that cancelled branches get to end when the block is left.
+        held_bytes: bytes one branch may have held or unread before its `emit` waits.
+
+    Returns:
+        An async context manager. Inside the block, iterate it for what is released (as `Delta`s), and await
+        `decided()` for the outcome.
+
+    Raises:
+        UsageError: two branches share a name.
+    """
+    return Run(tuple(branches), merge, timeout_s=timeout_s, grace_s=grace_s, held_bytes=held_bytes)
+
+
+class Run(Generic[R]):
+    """One fan-out. Made by `fan_out`; entering it starts the branches.
+
+    Attributes:
+        outcome: "running", then "done", "failed", "cancelled" (the caller was) or "abandoned" (the caller left).
+        decision: the merge's decision, or None before it.
+        error: what the run failed with, or None.
+        ended: how each branch ended, by name.
+        timeline: who ran when; complete once the block is left.
+    """
+
+    def __init__(
+        self,
+        branches: tuple[Branch[Any], ...],
+        merge: Merge[R],
+        *,
+        timeout_s: float | None,
+        grace_s: float,
+        held_bytes: int,
+    ) -> None:
+        self.outcome: Outcome = "running"
+        self.decision: Decision[R] | None = None
+        self.error: Exception | None = None
+        self.ended: dict[str, Ended] = {}
+        self.timeline = Timeline(f"run-{next(_ids)}")
+        self._branches = branches
+        self._merge = merge
+        self._timeout_s = timeout_s
+        self._grace_s = grace_s
+        self._held_bytes = held_bytes
+        self._arms: dict[str, Arm] = {}
+        self._live = 0
+        self._inbox: deque[Event] = deque()
+        self._out: deque[Delta] = deque()
+        self._feeding = False
+        self._timers: list[asyncio.TimerHandle] = []
+        self._waiters: list[asyncio.Future[None]] = []
+        self._observers: tuple[Observer, ...] = ()
+        self._parent: Arm | None = None
+
+    async def __aenter__(self) -> Self:
+        self._loop = loop = asyncio.get_running_loop()
+        self._start_s = loop.time()
+        self._observers = observers.get()
+        self._parent = parent = current.get()
+        if parent is not None:
+            self.timeline.parent = (parent.run_id, parent.name)
+        if self._timeout_s is not None:
+            self._timers.append(loop.call_later(self._timeout_s, self._deadline))
+        self._feeding = True  # The merge starts before it is fed.
+        try:
+            for branch in self._branches:
+                self._add(branch).launch()
+            self._do(self._merge.start())
+        except BaseException:
+            self._end("failed", "the run could not start")
+            await self._join()
+            raise
+        self._drain()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.outcome == "running":
+            if isinstance(error, asyncio.CancelledError):
+                above = self._parent.cancel_why if self._parent is not None else None
+                self._end("cancelled", above or "the caller was cancelled")
+            else:
+                self._end("abandoned", "abandoned by the caller")
+        try:
+            await self._join()
+        finally:
+            self._close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Delta:
+        while True:
+            if self._out:
+                delta = self._out.popleft()
+                self._arms[delta.branch].freed(size_of(delta.value))
+                return delta
+            if self.outcome != "running":
+                if self.error is not None:
+                    raise self.error
+                raise StopAsyncIteration
+            await self._change()
+
+    async def decided(self) -> Decision[R]:
+        """Wait for the decision, not for the end of the run.
+
+        Raises:
+            QuorateError: the run ended without one; `DeadlineExceeded` where its time was up.
+        """
+        while self.decision is None:
+            if self.outcome != "running":
+                raise self.error or RunFailed(f"the run was {self.outcome} before it was decided")
+            await self._change()
+        return self.decision
+
+    async def finished(self) -> Decision[R]:
+        """Wait for the end of the run. What is released must be read meanwhile, or its branch waits.
+
+        Raises:
+            QuorateError: the run failed, before or after its decision.
+        """
+        while self.outcome == "running":
+            await self._change()
+        if self.error is not None:
+            raise self.error
+        return await self.decided()
+
+    async def _change(self) -> None:
+        waiter = self._loop.create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    def _wake(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()
+
+    def _add(self, branch: Branch[Any]) -> Arm:
+        if branch.name in self._arms:
+            raise UsageError(f"two branches of one run are named {branch.name!r}")
+        arm = Arm(
+            branch,
+            feed=self._feed,
+            bound=self._held_bytes,
+            start_s=self._start_s,
+            run_id=self.timeline.run_id,
+        )
+        self._arms[branch.name] = arm
+        self.timeline.spans.append(arm.span)
+        self._live += 1
+        self._feed(Queued(branch.name, self._loop.time()))
+        return arm
+
+    def _feed(self, event: Event) -> None:
+        if isinstance(event, Ended):
+            self._live -= 1
+            self.ended[event.branch] = event
+        self._inbox.append(event)
+        if not self._feeding:
+            self._drain()
+
+    def _drain(self) -> None:
+        self._feeding = True
+        try:
+            while self._inbox:
+                self._take(self._inbox.popleft())
+        finally:
+            self._feeding = False
+        if not self._live:
+            if self.decision is not None:
+                self._end("done", "all ended")
+            elif self.outcome == "running":
+                self._fail(RunFailed("every branch has ended and the merge has not decided"), "undecided")
+            self._wake()
+
+    def _take(self, event: Event) -> None:
+        for observer in self._observers:
+            observer.event(self, event)
+        if self.outcome != "running":
+            return
+        try:
+            step = self._merge.feed(event)
+            if step is not NOTHING:
+                self._do(step, cause=event.branch)
+        except Exception as error:
+            failure = RunFailed(f"the merge broke on {type(event).__name__} of {event.branch}: {error!r}")
+            failure.__cause__ = error
+            self._out.clear()
+            self._fail(failure, "the merge broke")
+
+    def _do(self, step: Step[R], cause: str | None = None) -> None:
+        if step.expire_after_s is not None:
+            self._timers.append(self._loop.call_later(step.expire_after_s, self._expire))
+        for start in step.start:
+            arm = self._arms.get(start.branch.name) or self._add(start.branch)
+            if start.after_s > 0:
+                arm.launch_after(start.after_s)
+            else:
+                arm.launch()
+        for delta in step.discard:
+            self._arms[delta.branch].freed(size_of(delta.value))
+        for name in self._arms if step.commit == EVERY else step.commit:
+            self._arms[name].commit()
+        for cancel in step.cancel:
+            self._arms[cancel.branch].cancel(cancel.why)
+        if step.decision is not None:
+            self._decide(step.decision, cause)
+        if step.release:
+            self._out.extend(step.release)
+            self._wake()
+        if step.fail is not None:
+            self.error = self.error or step.fail
+        if step.done:
+            self._critical(cause)
+            why = self.decision.why if self.decision is not None else "the run is over"
+            self._end("failed" if self.error is not None else "done", why)
+
+    def _decide(self, decision: Decision[R], cause: str | None) -> None:
+        if self.decision is not None:
+            raise UsageError("a merge decided twice")
+        self.decision = decision
+        self.timeline.decided_s = self._loop.time() - self._start_s
+        self._critical(cause)
+        for name in decision.unused:
+            self._arms[name].span.wasted = True
+        self._wake()
+
+    def _critical(self, cause: str | None) -> None:
+        if cause in self._arms and cause not in self.timeline.critical:
+            self.timeline.critical += (str(cause),)
+
+    def _expire(self) -> None:
+        self._feed(Expired("decide", self._loop.time()))
+
+    def _deadline(self) -> None:
+        self._feed(Expired("deadline", self._loop.time()))
+        if self.outcome == "running":
+            self._fail(DeadlineExceeded(f"the run took longer than {self._timeout_s} s"), "deadline")
+
+    def _fail(self, error: Exception, why: str) -> None:
+        self.error = self.error or error
+        self._end("failed", why)
+
+    def _end(self, outcome: Outcome, why: str) -> None:
+        if self.outcome != "running":
+            return
+        self.outcome = outcome
+        self.timeline.ended_s = self._loop.time() - self._start_s
+        for timer in self._timers:
+            timer.cancel()
+        for arm in self._arms.values():
+            arm.cancel(why)
+        self._wake()
+
+    async def _join(self) -> None:
+        """Wait for what was cancelled; hand to the reaper what does not end in time."""
+        limit = self._loop.time() + self._grace_s
+        timer: asyncio.TimerHandle | None = None
+        try:
+            while self._live:
+                grace_s = max((arm.grace_s for arm in self._arms.values() if arm.live), default=0.0)
+                if self._loop.time() >= limit + grace_s:
+                    break
+                timer = self._loop.call_at(limit + grace_s, self._wake)
+                await self._change()
+                timer.cancel()
+        finally:
+            if timer is not None:
+                timer.cancel()
+            for arm in self._arms.values():
+                if arm.live and arm.task is not None:
+                    _reaped.add(arm.task)
+                    arm.task.add_done_callback(_reaped.discard)
+                    arm.abandon()
+
+    def _close(self) -> None:
+        if self._parent is not None:
+            self._parent.spend(self.timeline.usage)
+            self._parent.span.children.append(self.timeline)
+        for observer in self._observers:
+            observer.ended(self)
