@@ -5,6 +5,7 @@ ends a branch it carries the usage. A merge learns everything, time included, fr
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -66,10 +67,16 @@ class Context(Protocol):
         """
 
     async def committed(self) -> None:
-        """Wait until this branch may have side effects. On a refusal that never comes: it is cancelled."""
+        """Wait until this branch may have side effects. On a refusal that never comes: it is cancelled.
+
+        Raises CancelledError, gate open or not, once the branch is cancelled.
+        """
 
     def spend(self, usage: Usage, /) -> None:
         """Add to the branch's usage; do it before the call ends, cancelled or not."""
+
+    def closing(self, grace_s: float, /) -> AbstractAsyncContextManager[None]:
+        """Bound a clean-up after a cancel: the run waits up to `grace_s` seconds for the block, then cuts it."""
 
 
 class Work(Protocol[T_co]):

@@ -1,7 +1,7 @@
 """The engine: the only code that starts tasks, reads the clock and cancels."""
 
 from quorate.engine.arm import spend
-from quorate.engine.lanes import StopFlag, in_thread
+from quorate.engine.lanes import Lane, StopFlag, in_thread
 from quorate.engine.run import (
     GRACE_S,
     HELD_BYTES,
@@ -18,6 +18,7 @@ __all__ = [
     "GRACE_S",
     "HELD_BYTES",
     "TIMEOUT_S",
+    "Lane",
     "Observer",
     "Run",
     "Span",

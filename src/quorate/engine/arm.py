@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import Any
 
 from quorate.engine.timeline import Span
@@ -12,6 +12,10 @@ from quorate.events import Answered, Branch, Cancelled, Delta, Ended, Event, Fai
 
 current: ContextVar["Arm | None"] = ContextVar("quorate_current_arm", default=None)
 """The branch that the running code belongs to; nested runs and usage find their parent here."""
+
+
+reaped: set[asyncio.Task[None]] = set()
+"""Tasks of this process that ignored their cancellation and still run."""
 
 
 def size_of(value: Any) -> int:
@@ -38,7 +42,9 @@ class Arm:
         "_gate",
         "_loop",
         "_room",
+        "_run_grace_s",
         "_start_s",
+        "_variables",
         "branch",
         "buffered",
         "cancel_why",
@@ -52,7 +58,15 @@ class Arm:
     )
 
     def __init__(
-        self, branch: Branch[Any], *, feed: Callable[[Event], None], bound: int, start_s: float, run_id: str
+        self,
+        branch: Branch[Any],
+        *,
+        feed: Callable[[Event], None],
+        bound: int,
+        start_s: float,
+        grace_s: float,
+        run_id: str,
+        variables: Context,
     ) -> None:
         self.branch = branch
         self.name = branch.name
@@ -67,6 +81,8 @@ class Arm:
         self._feed = feed
         self._bound = bound
         self._start_s = start_s
+        self._run_grace_s = grace_s
+        self._variables = variables
         self._room: asyncio.Future[None] | None = None
         self._gate: asyncio.Future[None] | None = None
         self._committed = False
@@ -77,6 +93,11 @@ class Arm:
         """Whether it has not ended yet."""
         return self.span.ended is None
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop, or has ended."""
+        return not self.live or self.timed_out or self.cancel_why is not None
+
     def launch(self) -> None:
         """Start it, unless it was started or stopped before."""
         if self.task is not None or not self.live:
@@ -84,7 +105,10 @@ class Arm:
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
-        self.task = self._loop.create_task(self._main(), name=f"quorate:{self.name}")
+        # The caller's variables, whoever's event it is that starts it: branches share no state.
+        self.task = self._loop.create_task(
+            self._main(), name=f"quorate:{self.name}", context=self._variables.copy()
+        )
 
     def launch_after(self, seconds: float) -> None:
         """Start it `seconds` from now."""
@@ -95,17 +119,19 @@ class Arm:
         if not self.live or self.cancel_why is not None:
             return
         self.cancel_why = why
-        if self.task is not None:
+        if self.task is not None and not self.timed_out:
             self.task.cancel(why)
         if self.span.started_s is None:
             # A task that has not taken its first step never reaches our handler.
             self._end(Cancelled(self.name, self._loop.time(), why, self.span.usage))
 
     def abandon(self) -> None:
-        """Write it off: it ignored its cancellation."""
+        """Write it off: it ignored its cancellation. The reaper counts its task until that ends."""
+        if self.task is not None:
+            reaped.add(self.task)
+            self.task.add_done_callback(reaped.discard)
         self.span.abandoned = True
-        why = f"{self.cancel_why}; ignored its cancellation"
-        self._end(Cancelled(self.name, self._loop.time(), why, self.span.usage))
+        self._end(self._stopped("; ignored its cancellation"))
 
     def commit(self) -> None:
         """Open its gate."""
@@ -121,7 +147,7 @@ class Arm:
 
     async def emit(self, delta: Any, /) -> None:
         """Say something; see `quorate.events.Context`."""
-        if not self.live or self.cancel_why is not None:
+        if self.stopping:
             raise asyncio.CancelledError(self.cancel_why)
         at_s = self._loop.time()
         if self.span.first_s is None:
@@ -135,6 +161,8 @@ class Arm:
 
     async def committed(self) -> None:
         """Wait for the gate; see `quorate.events.Context`."""
+        if self.stopping:
+            raise asyncio.CancelledError(self.cancel_why)
         if not self._committed:
             if self._gate is None:
                 self._gate = self._loop.create_future()
@@ -146,7 +174,7 @@ class Arm:
 
     @asynccontextmanager
     async def closing(self, grace_s: float) -> AsyncIterator[None]:
-        """Bound a clean-up after a cancel: the run waits up to `grace_s` seconds for the block, then cuts it."""
+        """Bound a clean-up after a cancel; see `quorate.events.Context`."""
         self.grace_s = max(self.grace_s, grace_s)
         async with asyncio.timeout(grace_s):
             yield
@@ -177,17 +205,24 @@ class Arm:
         if self.live and self.cancel_why is None and self.task is not None:
             self.timed_out = True
             self.task.cancel("timeout")
+            self._limit_clean_up(self._loop.time() + self._run_grace_s)
+
+    def _limit_clean_up(self, limit_s: float) -> None:
+        if self.live and self._loop.time() >= limit_s + self.grace_s:
+            self.abandon()
+        elif self.live:
+            self.timer = self._loop.call_at(limit_s + self.grace_s, self._limit_clean_up, limit_s)
 
     def _failed(self, error: BaseException) -> Ended:
         if self.cancel_why is not None:
             return Cancelled(self.name, self._loop.time(), self.cancel_why, self.span.usage)
         return Failed(self.name, self._loop.time(), error, self.span.usage)
 
-    def _stopped(self) -> Ended:
+    def _stopped(self, how: str = "") -> Ended:
         if self.cancel_why is not None:
-            return Cancelled(self.name, self._loop.time(), self.cancel_why, self.span.usage)
+            return Cancelled(self.name, self._loop.time(), self.cancel_why + how, self.span.usage)
         if self.timed_out:
-            return self._failed(BranchTimeout(f"{self.name} took longer than {self.branch.timeout_s} s"))
+            return self._failed(BranchTimeout(f"{self.name} took longer than {self.branch.timeout_s} s{how}"))
         return self._failed(RunFailed(f"{self.name} was cancelled by neither the engine nor the caller"))
 
     def _end(self, event: Ended) -> None:

@@ -1,6 +1,7 @@
 """The engine's clock: the only place that reads the time or waits for it."""
 
 import asyncio
+from asyncio import Timeout
 
 
 def now() -> float:
@@ -11,3 +12,8 @@ def now() -> float:
 async def sleep(seconds: float) -> None:
     """Wait `seconds` on the engine's clock."""
     await asyncio.sleep(seconds)
+
+
+def timeout(seconds: float | None) -> Timeout:
+    """Bound a block of waiting; it raises TimeoutError when `seconds` are up and can be rescheduled."""
+    return asyncio.timeout(seconds)

@@ -13,11 +13,11 @@ import asyncio
 import itertools
 from collections import deque
 from collections.abc import Iterable
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from types import TracebackType
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
-from quorate.engine.arm import Arm, current, size_of
+from quorate.engine.arm import Arm, current, reaped, size_of
 from quorate.engine.timeline import Timeline
 from quorate.errors import DeadlineExceeded, RunFailed, UsageError
 from quorate.events import Branch, Delta, Ended, Event, Expired, Queued
@@ -49,12 +49,10 @@ class Observer(Protocol):
 observers: ContextVar[tuple[Observer, ...]] = ContextVar("quorate_observers", default=())
 """Who watches the runs started from here; wiring sets it."""
 
-_reaped: set[asyncio.Task[None]] = set()
-
 
 def abandoned_tasks() -> int:
     """How many tasks of this process ignored their cancellation and still run."""
-    return len(_reaped)
+    return len(reaped)
 
 
 def fan_out(
@@ -71,7 +69,7 @@ def fan_out(
         branches: what starts at once; the merge may start more.
         merge: a fresh merge; it decides what is released, cancelled and decided.
         timeout_s: seconds until the run ends as failed with `DeadlineExceeded`; None for no deadline.
-        grace_s: seconds that cancelled branches get to end when the block is left.
+        grace_s: seconds that cancelled branches get to end when the block is left, and a branch after its timeout.
         held_bytes: bytes one branch may have held or unread before its `emit` waits.
 
     Returns:
@@ -119,6 +117,7 @@ class Run(Generic[R]):
         self._inbox: deque[Event] = deque()
         self._out: deque[Delta] = deque()
         self._feeding = False
+        self._commit_every = False
         self._timers: list[asyncio.TimerHandle] = []
         self._waiters: list[asyncio.Future[None]] = []
         self._observers: tuple[Observer, ...] = ()
@@ -128,6 +127,7 @@ class Run(Generic[R]):
         self._loop = loop = asyncio.get_running_loop()
         self._start_s = loop.time()
         self._observers = observers.get()
+        self._variables = copy_context()
         self._parent = parent = current.get()
         if parent is not None:
             self.timeline.parent = (parent.run_id, parent.name)
@@ -217,8 +217,12 @@ class Run(Generic[R]):
             feed=self._feed,
             bound=self._held_bytes,
             start_s=self._start_s,
+            grace_s=self._grace_s,
             run_id=self.timeline.run_id,
+            variables=self._variables,
         )
+        if self._commit_every:
+            arm.commit()
         self._arms[branch.name] = arm
         self.timeline.spans.append(arm.span)
         self._live += 1
@@ -242,7 +246,7 @@ class Run(Generic[R]):
             self._feeding = False
         if not self._live:
             if self.decision is not None:
-                self._end("done", "all ended")
+                self._end("failed" if self.error is not None else "done", "all ended")
             elif self.outcome == "running":
                 self._fail(RunFailed("every branch has ended and the merge has not decided"), "undecided")
             self._wake()
@@ -273,6 +277,7 @@ class Run(Generic[R]):
                 arm.launch()
         for delta in step.discard:
             self._arms[delta.branch].freed(size_of(delta.value))
+        self._commit_every |= step.commit == EVERY
         for name in self._arms if step.commit == EVERY else step.commit:
             self._arms[name].commit()
         for cancel in step.cancel:
@@ -327,25 +332,35 @@ class Run(Generic[R]):
         self._wake()
 
     async def _join(self) -> None:
-        """Wait for what was cancelled; hand to the reaper what does not end in time."""
-        limit = self._loop.time() + self._grace_s
-        timer: asyncio.TimerHandle | None = None
-        try:
-            while self._live:
-                grace_s = max((arm.grace_s for arm in self._arms.values() if arm.live), default=0.0)
-                if self._loop.time() >= limit + grace_s:
-                    break
-                timer = self._loop.call_at(limit + grace_s, self._wake)
+        """Wait for what was cancelled; hand to the reaper what does not end in time.
+
+        A cancel of the caller meanwhile does not cut the wait short: it is raised after it.
+        """
+        left_s = self._loop.time()
+        cut: asyncio.CancelledError | None = None
+        # A task that was cancelled before its first step has no live branch any more, but still takes that step.
+        waiting = any(arm.task is not None and not arm.task.done() for arm in self._arms.values())
+        while waiting:
+            timer = self._loop.call_at(left_s + self._patience_s() if self._live else left_s, self._wake)
+            try:
                 await self._change()
+            except asyncio.CancelledError as error:
+                cut = error
+            finally:
                 timer.cancel()
-        finally:
-            if timer is not None:
-                timer.cancel()
-            for arm in self._arms.values():
-                if arm.live and arm.task is not None:
-                    _reaped.add(arm.task)
-                    arm.task.add_done_callback(_reaped.discard)
-                    arm.abandon()
+            waiting = self._live > 0 and self._loop.time() < left_s + self._patience_s()
+        for arm in self._arms.values():
+            if arm.live:
+                arm.abandon()
+        if cut is not None:
+            raise cut
+
+    def _patience_s(self) -> float:
+        """Seconds to wait for what still runs; the run that this one is nested in waits as much longer."""
+        patience_s = self._grace_s + max((arm.grace_s for arm in self._arms.values() if arm.live), default=0.0)
+        if self._parent is not None:
+            self._parent.grace_s = max(self._parent.grace_s, patience_s)
+        return patience_s
 
     def _close(self) -> None:
         if self._parent is not None:

@@ -6,11 +6,11 @@ A merge must not touch a clock, a task, a socket or a random number: then every 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 
-from quorate.events import Branch, Delta, Ended, Event
+from quorate.events import Branch, Delta, Ended, Event, Queued
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -116,6 +116,8 @@ class EvaluateAll(Generic[R]):
         self._merge = merge
         self._keep = frozenset(keep)
         self._running = set(self._keep)
+        self._others: set[str] = set()
+        self._why = "the run is over"
         self._over = False
 
     def start(self) -> Step[R]:
@@ -126,20 +128,18 @@ class EvaluateAll(Generic[R]):
         """Pass the event on until the wrapped merge is done, then only wait for the named branches."""
         if isinstance(event, Ended):
             self._running.discard(event.branch)
+            self._others.discard(event.branch)
+        elif isinstance(event, Queued) and event.branch not in self._keep:
+            self._others.add(event.branch)
         if self._over:
-            return Step(done=True) if not self._running else NOTHING
+            return Step(discard=(event,) if isinstance(event, Delta) else (), done=not self._running)
         step = self._merge.feed(event)
+        if step.decision is not None:
+            self._why = step.decision.why
         if not step.done and not step.cancel:
             return step
         self._over = step.done
-        return Step(
-            step.expire_after_s,
-            step.start,
-            step.release,
-            step.discard,
-            step.commit,
-            tuple(c for c in step.cancel if c.branch not in self._keep),
-            step.decision,
-            step.fail,
-            step.done and not self._running,
-        )
+        cancel = tuple(c for c in step.cancel if c.branch not in self._keep)
+        if step.done:
+            cancel += tuple(Cancel(name, self._why) for name in sorted(self._others))
+        return replace(step, cancel=cancel, done=step.done and not self._running)

@@ -34,8 +34,11 @@ class Veto(Generic[T]):
 
     Args:
         guards: the guards' branch names; a mapping says what a failure of each means (default "block").
-        rule: reads a guard's value as "admit", "escalate" or "block".
+        rule: reads a guard's value as "admit", "escalate" or "block"; anything else fails the run.
         decide_timeout_s: seconds from the start until undecided guards become their `on_error`.
+
+    Attributes:
+        guards: the guards' names.
     """
 
     def __init__(
@@ -49,7 +52,11 @@ class Veto(Generic[T]):
         on_error = guards if isinstance(guards, Mapping) else dict.fromkeys(guards, block)
         if not on_error:
             raise UsageError("a veto needs at least one guard: without one, everything would be admitted")
+        for name, value in on_error.items():
+            if value not in _ON_ERROR:
+                raise UsageError(f"on_error of {name} must be one of {', '.join(_ON_ERROR)}, not {value!r}")
         self._on_error: dict[str, Ruling] = {name: _ON_ERROR[value] for name, value in on_error.items()}
+        self.guards = tuple(self._on_error)
         self._rule = rule
         self._timeout_s = decide_timeout_s
         self._rulings: dict[str, Ruling] = {}
@@ -69,7 +76,7 @@ class Veto(Generic[T]):
                 for late in self._expired:
                     self._rulings[late] = self._on_error[late]
             case Answered(value=value) if name in self._on_error:
-                self._rulings.setdefault(name, self._rule(value))
+                self._rulings.setdefault(name, self._ruled(name, value))
             case Failed() | Cancelled() if name in self._on_error:
                 self._rulings.setdefault(name, self._on_error[name])
             case Delta() if name in self._on_error:
@@ -77,6 +84,12 @@ class Veto(Generic[T]):
             case _:
                 return NOTHING
         return self._settle()
+
+    def _ruled(self, name: str, value: T) -> Ruling:
+        ruling = self._rule(value)
+        if ruling not in _ON_ERROR.values():
+            raise UsageError(f"the rule read {name}'s value as {ruling!r}, which is no ruling")
+        return ruling
 
     def _settle(self) -> Step[Admission]:
         if self._settled:
@@ -122,6 +135,8 @@ class Guarded(Generic[T]):
         decide_timeout_s: float = DECIDE_TIMEOUT_S,
     ) -> None:
         self._veto: Veto[T] = Veto(guards, rule=rule, decide_timeout_s=decide_timeout_s)
+        if answer.name in self._veto.guards:
+            raise UsageError(f"the answer and a guard are both named {answer.name!r}")
         self._answer = answer
         self._speculate = speculate
         self._held: list[Delta] = []
@@ -135,7 +150,7 @@ class Guarded(Generic[T]):
 
     def feed(self, event: Event) -> Step[Admission]:
         """Hold the answer; let it out, or drop it, when the guards have decided."""
-        if event.branch == self._answer.name:
+        if event.branch == self._answer.name and not isinstance(event, Expired):
             return self._of_answer(event)
         step = self._veto.feed(event)
         decision = step.decision
@@ -143,6 +158,8 @@ class Guarded(Generic[T]):
             return step
         name = self._answer.name
         if decision.value != "admit":
+            if not self._speculate:
+                return step
             dropped = Decision(decision.value, decision.why, decision.by, unused=(name,))
             return Step(cancel=(Cancel(name, decision.why),), decision=dropped, done=True)
         self._admitted = True

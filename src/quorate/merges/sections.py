@@ -52,7 +52,8 @@ class Sections:
         names: the parts in order; each is the name of a branch.
         retry: gives the branch for another attempt of a part (it must be named `name#attempt`), or None to give
             up. Called with the part's name and the attempt's number, 2 first.
-        mark: gives what stands in the output for a part that failed for good; without it such a part fails the
+        mark: gives what stands in the output for a part that failed for good, after what its last attempt had
+            said (released or not: the text is the same for every interleaving); without it such a part fails the
             run, and nothing after it is released.
     """
 
@@ -61,6 +62,7 @@ class Sections:
             raise UsageError("sections need at least one name, each once")
         self._parts = {name: _Part(name) for name in names}
         self._waiting = list(self._parts.values())
+        self._by_branch = dict(self._parts)
         self._retry, self._mark = retry, mark
 
     def start(self) -> Step[Stitched]:
@@ -69,7 +71,7 @@ class Sections:
 
     def feed(self, event: Event) -> Step[Stitched]:
         """Hold or release a part's output; decide when the last part has ended."""
-        part = self._parts.get(event.branch.partition("#")[0])
+        part = self._by_branch.get(event.branch)
         if part is None or part.ended or part.branch != event.branch:
             return NOTHING
         match event:
@@ -94,15 +96,14 @@ class Sections:
             if again is not None:
                 part.attempt += 1
                 dropped, part.held, part.spoke = tuple(part.held), [], False
-                if again.name != part.branch:
-                    raise UsageError(f"a retry of {part.name!r} must be named {part.branch!r}")
+                if again.name != part.branch or again.name in self._by_branch:
+                    raise UsageError(f"a retry of {part.name!r} must be named {part.branch!r}, and no other branch")
+                self._by_branch[again.name] = part
                 return Step(start=(Start(again),), discard=dropped)
         if self._mark is None:
             failure = error if isinstance(error, Exception) else RunFailed(f"{part.name}: {error!r}")
             return Step(fail=failure, done=True)
         part.ended, part.error = True, error
-        if not part.released:
-            part.held.clear()
         part.held.append(Delta(part.branch, at_s, self._mark(part.name, error)))
         return self._advance()
 

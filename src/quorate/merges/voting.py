@@ -24,7 +24,7 @@ def _at_least_one(n: int) -> int:
 
 
 def _as_bool(value: Any) -> bool | None:
-    return value if value is None else bool(value)
+    return None if value is None or value is UNDECIDED else bool(value)
 
 
 def _end(event: Event) -> tuple[bool, Any, BaseException | None]:
@@ -115,7 +115,8 @@ class Quorum(Generic[T]):
     Args:
         k: yes votes needed, 1 to n.
         n: size of the electorate.
-        vote: reads a value as yes (True), no (False) or abstained (None); by default its truth.
+        vote: reads a value as yes (True), no (False) or abstained (None); by default its truth, where None and
+            `UNDECIDED` abstain.
     """
 
     def __init__(self, k: int, n: int, *, vote: Callable[[T], bool | None] | None = None) -> None:
