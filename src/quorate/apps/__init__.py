@@ -1,0 +1,1 @@
+"""Product features over the engine: the front door, and the guard around any handler."""

@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import Context, ContextVar
+from functools import partial
 from typing import Any
 
+from quorate.engine.alarm import Alarm
 from quorate.engine.timeline import Span
 from quorate.errors import BranchTimeout, RunFailed
 from quorate.events import Answered, Branch, Cancelled, Delta, Ended, Event, Failed, Started, Usage
@@ -32,10 +34,15 @@ def spend(usage: Usage) -> None:
         arm.spend(usage)
 
 
+def _nobody(_event: Event) -> None:
+    """Takes the events of an arm whose run is closed."""
+
+
 class Arm:
     """The engine's side of a branch, and the `Context` that its callable is given."""
 
     __slots__ = (
+        "_alarm",
         "_bound",
         "_committed",
         "_feed",
@@ -54,7 +61,6 @@ class Arm:
         "span",
         "task",
         "timed_out",
-        "timer",
     )
 
     def __init__(
@@ -66,6 +72,7 @@ class Arm:
         start_s: float,
         grace_s: float,
         run_id: str,
+        alarm: Alarm,
         variables: Context,
     ) -> None:
         self.branch = branch
@@ -76,12 +83,12 @@ class Arm:
         self.grace_s = 0.0
         self.buffered = 0
         self.task: asyncio.Task[None] | None = None
-        self.timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._feed = feed
         self._bound = bound
         self._start_s = start_s
         self._run_grace_s = grace_s
+        self._alarm = alarm
         self._variables = variables
         self._room: asyncio.Future[None] | None = None
         self._gate: asyncio.Future[None] | None = None
@@ -102,17 +109,12 @@ class Arm:
         """Start it, unless it was started or stopped before."""
         if self.task is not None or not self.live:
             return
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
         # The caller's variables, whoever's event it is that starts it: branches share no state.
-        self.task = self._loop.create_task(
-            self._main(), name=f"quorate:{self.name}", context=self._variables.copy()
-        )
+        self.task = self._loop.create_task(self._main(), name=f"quorate:{self.name}", context=self._variables.copy())
 
     def launch_after(self, seconds: float) -> None:
-        """Start it `seconds` from now."""
-        self.timer = self._loop.call_later(seconds, self.launch)
+        """Start it `seconds` from now, unless it is started before."""
+        self._alarm.at(self._loop.time() + seconds, self.launch)
 
     def cancel(self, why: str) -> None:
         """Ask it to stop; only the first call counts."""
@@ -132,6 +134,11 @@ class Arm:
             self.task.add_done_callback(reaped.discard)
         self.span.abandoned = True
         self._end(self._stopped("; ignored its cancellation"))
+
+    def let_go(self) -> None:
+        """Drop what it refers to, once its run is closed: without cycles nothing waits for the garbage collector."""
+        self._feed = _nobody
+        self.task = self._room = self._gate = None
 
     def commit(self) -> None:
         """Open its gate."""
@@ -185,7 +192,7 @@ class Arm:
         self.span.started_s = start_s - self._start_s
         timeout_s = self.branch.timeout_s
         if timeout_s is not None:
-            self.timer = self._loop.call_at(start_s + timeout_s, self._time_out)
+            self._alarm.at(start_s + timeout_s, self._time_out)
         self._feed(Started(self.name, start_s))
         try:
             value = await self.branch.work(self)
@@ -211,7 +218,7 @@ class Arm:
         if self.live and self._loop.time() >= limit_s + self.grace_s:
             self.abandon()
         elif self.live:
-            self.timer = self._loop.call_at(limit_s + self.grace_s, self._limit_clean_up, limit_s)
+            self._alarm.at(limit_s + self.grace_s, partial(self._limit_clean_up, limit_s))
 
     def _failed(self, error: BaseException) -> Ended:
         if self.cancel_why is not None:
@@ -229,8 +236,6 @@ class Arm:
         span = self.span
         if span.ended is not None:
             return
-        if self.timer is not None:
-            self.timer.cancel()
         span.ended_s = event.at_s - self._start_s
         match event:
             case Answered():

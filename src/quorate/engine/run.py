@@ -12,11 +12,12 @@ Rules:
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar, copy_context
 from types import TracebackType
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
+from quorate.engine.alarm import Alarm
 from quorate.engine.arm import Arm, current, reaped, size_of
 from quorate.engine.timeline import Timeline
 from quorate.errors import DeadlineExceeded, RunFailed, UsageError
@@ -118,21 +119,21 @@ class Run(Generic[R]):
         self._out: deque[Delta] = deque()
         self._feeding = False
         self._commit_every = False
-        self._timers: list[asyncio.TimerHandle] = []
         self._waiters: list[asyncio.Future[None]] = []
         self._observers: tuple[Observer, ...] = ()
         self._parent: Arm | None = None
 
     async def __aenter__(self) -> Self:
-        self._loop = loop = asyncio.get_running_loop()
-        self._start_s = loop.time()
+        self._loop = asyncio.get_running_loop()
+        self._start_s = self._loop.time()
         self._observers = observers.get()
         self._variables = copy_context()
+        self._alarm = Alarm(self._variables)
         self._parent = parent = current.get()
         if parent is not None:
             self.timeline.parent = (parent.run_id, parent.name)
         if self._timeout_s is not None:
-            self._timers.append(loop.call_later(self._timeout_s, self._deadline))
+            self._alarm.at(self._start_s + self._timeout_s, self._deadline)
         self._feeding = True  # The merge starts before it is fed.
         try:
             for branch in self._branches:
@@ -219,6 +220,7 @@ class Run(Generic[R]):
             start_s=self._start_s,
             grace_s=self._grace_s,
             run_id=self.timeline.run_id,
+            alarm=self._alarm,
             variables=self._variables,
         )
         if self._commit_every:
@@ -239,11 +241,9 @@ class Run(Generic[R]):
 
     def _drain(self) -> None:
         self._feeding = True
-        try:
-            while self._inbox:
-                self._take(self._inbox.popleft())
-        finally:
-            self._feeding = False
+        while self._inbox:
+            self._take(self._inbox.popleft())
+        self._feeding = False
         if not self._live:
             if self.decision is not None:
                 self._end("failed" if self.error is not None else "done", "all ended")
@@ -253,7 +253,7 @@ class Run(Generic[R]):
 
     def _take(self, event: Event) -> None:
         for observer in self._observers:
-            observer.event(self, event)
+            self._tell(observer.event, self, event)
         if self.outcome != "running":
             return
         try:
@@ -268,7 +268,7 @@ class Run(Generic[R]):
 
     def _do(self, step: Step[R], cause: str | None = None) -> None:
         if step.expire_after_s is not None:
-            self._timers.append(self._loop.call_later(step.expire_after_s, self._expire))
+            self._alarm.at(self._loop.time() + step.expire_after_s, self._expire)
         for start in step.start:
             arm = self._arms.get(start.branch.name) or self._add(start.branch)
             if start.after_s > 0:
@@ -309,9 +309,12 @@ class Run(Generic[R]):
             self.timeline.critical += (str(cause),)
 
     def _expire(self) -> None:
-        self._feed(Expired("decide", self._loop.time()))
+        if self.outcome == "running":
+            self._feed(Expired("decide", self._loop.time()))
 
     def _deadline(self) -> None:
+        if self.outcome != "running":
+            return
         self._feed(Expired("deadline", self._loop.time()))
         if self.outcome == "running":
             self._fail(DeadlineExceeded(f"the run took longer than {self._timeout_s} s"), "deadline")
@@ -325,8 +328,6 @@ class Run(Generic[R]):
             return
         self.outcome = outcome
         self.timeline.ended_s = self._loop.time() - self._start_s
-        for timer in self._timers:
-            timer.cancel()
         for arm in self._arms.values():
             arm.cancel(why)
         self._wake()
@@ -339,15 +340,13 @@ class Run(Generic[R]):
         left_s = self._loop.time()
         cut: asyncio.CancelledError | None = None
         # A task that was cancelled before its first step has no live branch any more, but still takes that step.
-        waiting = any(arm.task is not None and not arm.task.done() for arm in self._arms.values())
+        waiting = self._live > 0 or any(arm.task is not None and not arm.task.done() for arm in self._arms.values())
         while waiting:
-            timer = self._loop.call_at(left_s + self._patience_s() if self._live else left_s, self._wake)
+            self._alarm.at(left_s + self._patience_s() if self._live else left_s, self._wake)
             try:
                 await self._change()
             except asyncio.CancelledError as error:
                 cut = error
-            finally:
-                timer.cancel()
             waiting = self._live > 0 and self._loop.time() < left_s + self._patience_s()
         for arm in self._arms.values():
             if arm.live:
@@ -367,4 +366,16 @@ class Run(Generic[R]):
             self._parent.spend(self.timeline.usage)
             self._parent.span.children.append(self.timeline)
         for observer in self._observers:
-            observer.ended(self)
+            self._tell(observer.ended, self)
+        for arm in self._arms.values():
+            arm.let_go()
+        self._alarm.close()
+        self._branches = ()
+        del self._merge
+
+    def _tell(self, hear: Callable[..., None], *what: object) -> None:
+        """Tell an observer; what it breaks is reported to the loop's exception handler and is no part of the run."""
+        try:
+            hear(*what)
+        except Exception as error:
+            self._loop.call_exception_handler({"message": "a quorate observer raised", "exception": error})

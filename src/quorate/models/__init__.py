@@ -30,7 +30,7 @@ class Prompt:
         messages: the conversation, first to last.
         max_tokens: the most tokens it may write; None leaves it to the server.
         temperature: None leaves it to the server.
-        schema: JSON schema that the whole reply must follow, or None for free text.
+        schema: JSON schema, as JSON text, that the whole reply must follow; None for free text.
         schema_name: a short name for the schema, as servers ask for one.
         tools: function tools in the chat completions shape.
     """
@@ -38,7 +38,7 @@ class Prompt:
     messages: tuple[Message, ...]
     max_tokens: int | None = None
     temperature: float | None = None
-    schema: Mapping[str, Any] | None = None
+    schema: str | None = None
     schema_name: str = "verdict"
     tools: tuple[Mapping[str, Any], ...] = ()
 

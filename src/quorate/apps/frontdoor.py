@@ -1,0 +1,295 @@
+"""The front door of a support bot: checks beside the answer, the answer held until all of them pass.
+
+One message's way: the conversation is cut into what each check must read (`checks.conversation`), the checks and
+the answerer become branches of one run under `Guarded` (or `Veto` where nothing is to be answered), and this file
+turns the run's ends into a decision that people and programs can read.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from quorate.apps.answer import Answer, Answerer
+from quorate.checks import Check, Conversation, Verdict, ruling, scope_subject, threat_subject
+from quorate.checks.conversation import Origin
+from quorate.engine import HELD_BYTES, TIMEOUT_S, Run, Timeline, fan_out
+from quorate.errors import UsageError
+from quorate.events import Answered, Branch, Cancelled, Context, Failed, Usage, branch
+from quorate.merges import DECIDE_TIMEOUT_S, Admission, EvaluateAll, Guarded, Merge, Veto
+
+ANSWER = "answer"
+Source = str | Conversation | Sequence[Mapping[str, Any]]
+RowOutcome = Literal["pass", "flag", "abstain", "error", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One check's line in a decision; fields as in `Verdict`, with "error" and "cancelled" for checks without one."""
+
+    check: str
+    outcome: RowOutcome
+    score: float | None
+    category: str
+    reason: str
+    model: str
+    version: str
+    elapsed_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """What customers are told. Kind, useful, and silent about which rule fired.
+
+    Attributes:
+        texts: by check id, and by the categories "too_long", "unread" and "error".
+        default: where there is none for the reason; the only one used when `uniform` is set.
+        uniform: tell everybody the same.
+        handover: for messages that go to a person.
+    """
+
+    texts: Mapping[str, str]
+    default: str
+    handover: str
+    uniform: bool = False
+
+    def text(self, row: Row | None) -> str:
+        """What the customer is told after a refusal by this row, None where the time to decide was up."""
+        if self.uniform:
+            return self.default
+        if row is None or row.outcome == "error":
+            return self.texts.get("error", self.default)
+        return self.texts.get(row.category) or self.texts.get(row.check) or self.default
+
+    @property
+    def all(self) -> frozenset[str]:
+        """Every text we may have told a customer instead of an answer."""
+        return frozenset((*self.texts.values(), self.default))
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a front door behaves.
+
+    Attributes:
+        refusals: what customers are told.
+        trusted: origins that need no check; name them only where nobody outside can write them.
+        speculate: start the answer beside the checks.
+        decide_timeout_s: seconds until undecided checks become their `on_error`.
+        timeout_s: seconds for a whole message.
+        held_bytes: bytes of the answer that may be held or unread before its source is slowed.
+    """
+
+    refusals: Refusals
+    trusted: frozenset[Origin] = frozenset()
+    speculate: bool = True
+    decide_timeout_s: float = DECIDE_TIMEOUT_S
+    timeout_s: float = 2 * TIMEOUT_S
+    held_bytes: int = HELD_BYTES
+
+
+@dataclass(slots=True)
+class Decision:
+    """What the front door decided on one message.
+
+    Attributes:
+        decision: "admit", "refuse" or "escalate".
+        decided_by: id of the check that refused or escalated, "deadline", or None on admission.
+        why: a few words for people.
+        verdicts: one row for each check.
+        timeline: who ran when.
+        reply: the refusal or hand-over text; the answer once it is complete; None before.
+        elapsed_ms: milliseconds until the decision, or until the end of the message once that is known.
+        speculated: whether the answer was written beside the checks.
+    """
+
+    decision: Admission
+    decided_by: str | None
+    why: str
+    verdicts: list[Row]
+    timeline: Timeline
+    reply: str | None
+    elapsed_ms: float
+    speculated: bool = False
+    sources: tuple[str, ...] = ()
+
+    @property
+    def usage(self) -> Usage:
+        """What the message cost."""
+        return self.timeline.usage
+
+
+class FrontDoor:
+    """Screens conversations and, with an answerer, answers them.
+
+    Args:
+        checks: what must pass; at least one.
+        answerer: writes the answer; None for a door that only decides.
+        policy: how it behaves.
+
+    Raises:
+        UsageError: no check, two checks of one id, or a check named "answer".
+    """
+
+    def __init__(self, checks: Sequence[Check], answerer: Answerer | None = None, *, policy: Policy) -> None:
+        self.checks = {check.id: check for check in checks}
+        if not checks or len(self.checks) != len(checks) or ANSWER in self.checks:
+            raise UsageError(f"a front door needs at least one check, each id once, none named {ANSWER!r}")
+        self.answerer = answerer
+        self.policy = policy
+        self.said = frozenset(text.strip() for text in policy.refusals.all)
+
+    async def decide(self, conversation: Source, *, evaluate_all: bool = False) -> Decision:
+        """Decide without answering. Cancels what is still running when the decision is clear.
+
+        Args:
+            conversation: a text, or messages in the chat completions shape.
+            evaluate_all: let every check finish, for tuning and audit; the decision stays the same.
+
+        Raises:
+            UsageError: the conversation has no readable form.
+        """
+        async with Response(self, conversation, answer=False, evaluate_all=evaluate_all) as response:
+            await response.run.decided()
+            if evaluate_all:
+                await response.run.finished()
+        return response.report()
+
+    def respond(self, conversation: Source, *, evaluate_all: bool = False) -> "Response":
+        """Decide, and answer beside it; use as `async with door.respond(...) as response`.
+
+        Raises:
+            UsageError: there is no answerer.
+        """
+        if self.answerer is None:
+            raise UsageError("this front door has no answerer: give it one, or use decide()")
+        return Response(self, conversation, answer=True, evaluate_all=evaluate_all)
+
+
+class Response:
+    """One message on its way through the door. Iterate it for the pieces of the reply.
+
+    Nothing is yielded before the decision: then the refusal or hand-over text, or the answer as it was held and
+    as it goes on. An answer that breaks after its release raises from the iteration. Leaving the block early
+    cancels what still runs.
+    """
+
+    def __init__(self, door: FrontDoor, source: Source, *, answer: bool, evaluate_all: bool) -> None:
+        self._door = door
+        policy = door.policy
+        conversation = Conversation.of(source).without_replays(door.said)
+        self._conversation = conversation
+        self._answerer = door.answerer if answer else None
+        self.speculated = self._answerer is not None and policy.speculate and self._answerer.effects != "unknown"
+        subjects = {
+            "scope": scope_subject(conversation),
+            "threat": threat_subject(conversation, policy.trusted),
+        }
+        branches = [
+            branch(check.id, partial(check.run, subjects[check.kind]), timeout_s=check.timeout_s)
+            for check in door.checks.values()
+        ]
+        merge = self._merge()
+        if evaluate_all:
+            merge = EvaluateAll(merge, door.checks)
+        self.run: Run[Admission] = fan_out(
+            branches, merge, timeout_s=policy.timeout_s, held_bytes=policy.held_bytes, grace_s=2.0
+        )
+        self._told = False
+
+    def _merge(self) -> Merge[Admission]:
+        checks, policy = self._door.checks, self._door.policy
+        guards = {check.id: check.on_error for check in checks.values()}
+        rule = partial(ruling, checks)
+        if self._answerer is None:
+            return Veto(guards, rule=rule, decide_timeout_s=policy.decide_timeout_s)
+        answer: Branch[Answer] = Branch(ANSWER, self._work, None)
+        return Guarded(guards, answer, rule=rule, speculate=self.speculated, decide_timeout_s=policy.decide_timeout_s)
+
+    async def _work(self, context: Context, /) -> Answer:
+        if self._answerer is None:
+            raise UsageError("there is no answerer")
+        return await self._answerer.answer(self._conversation, context)
+
+    async def __aenter__(self) -> Self:
+        await self.run.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.run.__aexit__(kind, error, trace)
+
+    async def decided(self) -> Decision:
+        """Wait for the decision; the answer may still be running.
+
+        Raises:
+            DeadlineExceeded: the whole message ran out of time before.
+        """
+        await self.run.decided()
+        return self.report()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        decision = await self.run.decided()
+        if decision.value == "admit":
+            return (await self.run.__anext__()).value
+        if self._told:
+            raise StopAsyncIteration
+        self._told = True
+        return self.report().reply
+
+    @property
+    def answer(self) -> Answer | None:
+        """The finished answer of an admitted message, None before and otherwise."""
+        end = self.run.ended.get(ANSWER)
+        admitted = self.run.decision is not None and self.run.decision.value == "admit"
+        return end.value if admitted and isinstance(end, Answered) else None
+
+    def report(self) -> Decision:
+        """The decision as it is known now; complete once the block is left.
+
+        Raises:
+            UsageError: there is no decision yet.
+        """
+        decision, timeline = self.run.decision, self.run.timeline
+        if decision is None:
+            raise UsageError("there is no decision yet")
+        rows = [self._row(check) for check in self._door.checks]
+        refusals = self._door.policy.refusals
+        reply: str | None
+        if decision.value == "refuse":
+            reply = refusals.text(next((row for row in rows if row.check == decision.by), None))
+        elif decision.value == "escalate":
+            reply = refusals.handover
+        else:
+            reply = self.answer.text if self.answer is not None else None
+        ended_s = timeline.ended_s if timeline.ended_s is not None else timeline.decided_s
+        return Decision(
+            decision.value,
+            decision.by,
+            decision.why,
+            rows,
+            timeline,
+            reply,
+            1000 * (ended_s or 0.0),
+            self.speculated,
+            self.answer.sources if self.answer is not None else (),
+        )
+
+    def _row(self, check: str) -> Row:
+        span, end = self.run.timeline[check], self.run.ended.get(check)
+        elapsed_ms = 1000 * ((span.ended_s or 0.0) - (span.started_s or 0.0)) if span.ended_s is not None else 0.0
+        match end:
+            case Answered(value=Verdict() as v):
+                score = v.score if v.outcome != "abstain" else None
+                return Row(check, v.outcome, score, v.category, v.reason, v.model, v.version, elapsed_ms)
+            case Failed(error=error):
+                return Row(check, "error", None, "none", str(error) or type(error).__name__, "", "", elapsed_ms)
+            case Cancelled(why=why):
+                return Row(check, "cancelled", None, "none", why, "", "", elapsed_ms)
+            case _:
+                return Row(check, "cancelled", None, "none", "still running at the decision", "", "", elapsed_ms)

@@ -1,0 +1,26 @@
+"""Checks: a question, who answers it, and what the answer means for admission."""
+
+from quorate.checks.conversation import Conversation, Part, Subject, scope_subject, threat_subject
+from quorate.checks.judges import LocalScopeJudge, LocalThreatJudge, PromptJudge
+from quorate.checks.panel import AfterRefusal, Panel, Tiers
+from quorate.checks.prompt import Template
+from quorate.checks.verdict import Check, Judge, Verdict, ruling
+
+__all__ = [
+    "AfterRefusal",
+    "Check",
+    "Conversation",
+    "Judge",
+    "LocalScopeJudge",
+    "LocalThreatJudge",
+    "Panel",
+    "Part",
+    "PromptJudge",
+    "Subject",
+    "Template",
+    "Tiers",
+    "Verdict",
+    "ruling",
+    "scope_subject",
+    "threat_subject",
+]

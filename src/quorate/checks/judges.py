@@ -1,0 +1,224 @@
+"""The judges that ship: a language model with a versioned prompt, and the two local classifiers."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
+
+from quorate.checks.conversation import Part, Subject
+from quorate.checks.panel import Worst
+from quorate.checks.prompt import Template, data_lines, parse, render
+from quorate.checks.readings import TooLong, readings, windows
+from quorate.checks.verdict import Verdict
+from quorate.engine import Lane, StopFlag, fan_out, in_thread
+from quorate.events import branch
+from quorate.models import Model
+
+CHUNK_CHARS = 12_000
+CHUNK_OVERLAP = 1_000
+CHUNK_LIMIT = 16
+CONTEXT_CHARS = 4_000
+LOCAL_WINDOW_LIMIT = 1_000
+_LONG_CHARS = 4_000
+_QUOTE = 80
+
+
+def too_long(error: TooLong, model: str, version: str) -> Verdict:
+    """The verdict on a text that nobody reads to its end: a flag, since a pass would let it in unread."""
+    return Verdict("flag", 1.0, "too_long", str(error), model, version)
+
+
+def chunks(subject: Subject, *, size: int, overlap: int, limit: int) -> list[Subject]:
+    """Divide what is judged into overlapping pieces of at most `size` characters, across the seams of its parts.
+
+    Raises:
+        TooLong: more than `limit` pieces would be needed.
+    """
+    text = subject.text
+    if len(text) <= size:
+        return [subject]
+    pieces: list[Subject] = []
+    for window in windows(text, size=size, overlap=overlap, limit=limit):
+        parts: list[Part] = []
+        start = 0
+        for part in subject.parts:
+            end = start + len(part.text)
+            low, high = max(window.start, start), min(window.end, end)
+            if low < high:
+                parts.append(replace(part, text=text[low:high]))
+            start = end + 1
+        pieces.append(replace(subject, parts=tuple(parts)))
+    return pieces
+
+
+def recent(context: tuple[Part, ...], limit: int = CONTEXT_CHARS) -> tuple[Part, ...]:
+    """The newest `limit` characters of a context. It is not what is judged, so its beginning may be left out."""
+    kept: list[Part] = []
+    for part in reversed(context):
+        if limit <= 0:
+            break
+        kept.append(replace(part, text=part.text[-limit:]))
+        limit -= len(part.text)
+    return tuple(reversed(kept))
+
+
+@dataclass(frozen=True, slots=True)
+class PromptJudge:
+    """Asks a language model with a versioned prompt.
+
+    Attributes:
+        model: who is asked.
+        template: the prompt.
+        company: what the prompt says about the company.
+        decode: add decoded readings of the text to the data.
+        threshold: flag at this score or above; None takes the model's own yes or no.
+    """
+
+    model: Model
+    template: Template
+    company: str = ""
+    decode: bool = False
+    threshold: float | None = None
+
+    async def judge(self, subject: Subject) -> Verdict:
+        """Ask once, or once for each piece of a long text, all at the same time; every piece must pass."""
+        if len(subject.text) <= CHUNK_CHARS:
+            return await self._ask(subject)
+        try:
+            pieces = chunks(subject, size=CHUNK_CHARS, overlap=CHUNK_OVERLAP, limit=CHUNK_LIMIT)
+        except TooLong as error:
+            return too_long(error, self.model.name, self.template.version)
+        calls = [branch(f"piece {i}", partial(self._ask, piece), timeout_s=None) for i, piece in enumerate(pieces, 1)]
+        async with fan_out(calls, Worst(len(calls)), timeout_s=None) as run:
+            return (await run.decided()).value
+
+    async def _ask(self, subject: Subject) -> Verdict:
+        if subject.context:
+            subject = replace(subject, context=recent(subject.context))
+        lines = data_lines(subject, decode=self.decode)
+        prompt, nonce = render(self.template, self.company, lines)
+        reply = await self.model.complete(prompt)
+        verdict = parse(reply.text, nonce, model=self.model.name, version=self.template.version)
+        if self.threshold is None or verdict.score is None:
+            return verdict
+        return replace(verdict, outcome="flag" if verdict.score >= self.threshold else "pass")
+
+
+class Scored(Protocol):
+    """What a local classifier says of one text."""
+
+    @property
+    def score(self) -> float:
+        """Probability of a violation."""
+
+    @property
+    def category(self) -> str:
+        """What it looks like."""
+
+
+class ThreatClassifier(Protocol):
+    """Scores one window of text."""
+
+    version: str
+    threshold: float
+
+    def score(self, text: str) -> Scored:
+        """Probability that the window attacks."""
+
+
+class ScopeClassifier(Protocol):
+    """Scores a customer's text for one company."""
+
+    version: str
+    low: float
+    high: float
+
+    def score(self, text: str, *, context: str = "") -> Scored:
+        """Probability that the text is out of scope."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalThreatJudge:
+    """The local threat classifier over every reading and every window; the highest score counts.
+
+    Attributes:
+        classifier: scores one window.
+        threshold: flag at this score or above; None takes the classifier's own.
+    """
+
+    classifier: ThreatClassifier
+    threshold: float | None = None
+
+    async def judge(self, subject: Subject) -> Verdict:
+        """Judge in a thread; a cancel stops it at the next window."""
+        return await in_thread(partial(self._judge, subject), lane=_lane(subject))
+
+    def _judge(self, subject: Subject, stop: StopFlag) -> Verdict:
+        version, top, category, where = self.classifier.version, 0.0, "none", ""
+        threshold = self.classifier.threshold if self.threshold is None else self.threshold
+        try:
+            for name, text in _texts(subject):
+                for window in windows(text, limit=LOCAL_WINDOW_LIMIT):
+                    if stop.is_set():
+                        break
+                    scored = self.classifier.score(window.text)
+                    if scored.score > top:
+                        top, category = scored.score, scored.category
+                        where = f"{name} text at {window.start}: {' '.join(window.text.split())[:_QUOTE]!r}"
+        except TooLong as error:
+            return too_long(error, "local", version)
+        if top >= threshold:
+            return Verdict("flag", top, category, f"looks like {category} in {where}", "local", version)
+        return Verdict("pass", top, "none", "nothing that looks like an attack", "local", version)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalScopeJudge:
+    """The local scope classifier of one company; between its two bounds it abstains.
+
+    Attributes:
+        classifier: fitted to the company's help centre and example questions.
+        pass_below: pass up to this score; None takes the classifier's own bound.
+        flag_above: flag from this score on; None takes the classifier's own bound.
+    """
+
+    classifier: ScopeClassifier
+    pass_below: float | None = None
+    flag_above: float | None = None
+
+    async def judge(self, subject: Subject) -> Verdict:
+        """Judge in a thread."""
+        return await in_thread(partial(self._judge, subject), lane=_lane(subject))
+
+    def _judge(self, subject: Subject, _stop: StopFlag) -> Verdict:
+        version = self.classifier.version
+        context = "\n".join(part.text for part in recent(subject.context))
+        try:
+            pieces = [window.text for window in windows(subject.text, size=CHUNK_CHARS, overlap=CHUNK_OVERLAP)]
+        except TooLong as error:
+            return too_long(error, "local", version)
+        scores = [self.classifier.score(piece, context=context) for piece in pieces]
+        worst = max(scores, key=lambda scored: scored.score)
+        high = self.classifier.high if self.flag_above is None else self.flag_above
+        low = self.classifier.low if self.pass_below is None else self.pass_below
+        if worst.score >= high:
+            return Verdict("flag", worst.score, worst.category, "not about this company", "local", version)
+        if worst.score > low:
+            return Verdict(
+                "abstain", worst.score, "none", "not sure whether it is about this company", "local", version
+            )
+        return Verdict("pass", worst.score, "none", "about this company, or small talk", "local", version)
+
+
+def _texts(subject: Subject) -> Iterator[tuple[str, str]]:
+    """Everything as it came and in its readings; then the customer's turns alone, since an attack may span them."""
+    whole = subject.text
+    for reading in readings(whole):
+        yield reading.name, reading.text
+    turns = [part.text for part in subject.parts if part.origin == "customer"]
+    if 1 < len(turns) < len(subject.parts):
+        yield "the customer's", " ".join(turns)
+
+
+def _lane(subject: Subject) -> Lane:
+    return "short" if len(subject.text) <= _LONG_CHARS else "long"

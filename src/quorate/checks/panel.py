@@ -1,0 +1,254 @@
+"""Judges around judges: tiers, panels, windows, and turns that were refused before."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from quorate.checks.conversation import Subject
+from quorate.checks.verdict import Judge, Verdict
+from quorate.engine import fan_out
+from quorate.errors import UsageError
+from quorate.events import Answered, Branch, Cancelled, Delta, Event, Failed, branch
+from quorate.merges import NOTHING, Decision, Quorum, Start, Step, Undecided
+
+
+class Worst:
+    """A merge: the first flag decides; else, when all `n` have ended, a failure, an abstention, or the top score.
+
+    For parts of one text that must all pass.
+    """
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+        self._verdicts: list[Verdict] = []
+        self._error: Exception | None = None
+        self._ended = 0
+
+    def start(self) -> Step[Verdict]:
+        """Nothing to say before the first event."""
+        return NOTHING
+
+    def feed(self, event: Event) -> Step[Verdict]:
+        """Take a verdict."""
+        match event:
+            case Answered(branch=name, value=Verdict() as verdict):
+                if verdict.outcome == "flag":
+                    return Step(decision=Decision(verdict, f"{name} flagged", by=name), done=True)
+                self._verdicts.append(verdict)
+            case Failed(error=error):
+                self._error = error if isinstance(error, Exception) else UsageError(repr(error))
+            case Cancelled(why=why):
+                self._error = UsageError(f"cancelled: {why}")
+            case _:
+                return NOTHING
+        self._ended += 1
+        if self._ended < self._n:
+            return NOTHING
+        if self._error is not None:
+            return Step(fail=self._error, done=True)
+        worst = max(self._verdicts, key=lambda v: (v.outcome == "abstain", v.score or 0.0))
+        return Step(decision=Decision(worst, "all passed or abstained"), done=True)
+
+
+class Tiered:
+    """A merge over tiers, cheapest first: the first verdict that is sure enough decides.
+
+    The last tier's verdict always decides, whenever it comes. A tier that is not sure, or fails, starts the next
+    one at once if it still waits for its head start to be over.
+
+    Args:
+        branches: one for each tier, in order; the merge starts all but the first.
+        sure: tells whether a tier's verdict decides alone.
+        head_start_s: seconds that each tier waits for the one before it.
+    """
+
+    def __init__(
+        self, branches: Sequence[Branch[Verdict]], *, sure: Callable[[Verdict], bool], head_start_s: float = 0.0
+    ) -> None:
+        self._branches = tuple(branches)
+        self._names = [tier.name for tier in branches]
+        self._sure = sure
+        self._head_start_s = head_start_s
+        self._unsure: dict[str, Verdict] = {}
+        self._ended: set[str] = set()
+
+    def start(self) -> Step[Verdict]:
+        """Start the later tiers, each behind its head start."""
+        later = enumerate(self._branches[1:], start=1)
+        return Step(start=tuple(Start(tier, self._head_start_s * i) for i, tier in later))
+
+    def feed(self, event: Event) -> Step[Verdict]:
+        """Take a tier's verdict."""
+        name = event.branch
+        error: Exception | None = None
+        match event:
+            case Answered(value=Verdict() as verdict):
+                if name == self._names[-1] or self._sure(verdict):
+                    return Step(decision=Decision(verdict, f"decided by {name}", by=name), done=True)
+                self._unsure[name] = verdict
+            case Failed(error=failure):
+                error = failure if isinstance(failure, Exception) else UsageError(repr(failure))
+            case Cancelled(why=why):
+                error = UsageError(f"cancelled: {why}")
+            case Delta():
+                return Step(discard=(event,))
+            case _:
+                return NOTHING
+        self._ended.add(name)
+        if name == self._names[-1] and error is not None:
+            return Step(fail=error, done=True)
+        following = self._branches[self._names.index(name) + 1]
+        return NOTHING if following.name in self._ended else Step(start=(Start(following),))
+
+
+@dataclass(frozen=True, slots=True)
+class Tiers:
+    """Asks cheap judges beside, or a little before, dear ones.
+
+    Attributes:
+        judges: names and judges, cheapest first.
+        clear_below: a tier's score below this passes at once; 0 lets no early tier pass anything alone.
+        flag_alone: whether a flag of an early tier decides at once.
+        abstain_decides: whether an abstention of an early tier decides, instead of asking the next.
+        head_start_s: seconds that each tier gets before the next is asked.
+    """
+
+    judges: tuple[tuple[str, Judge], ...]
+    clear_below: float = 0.0
+    flag_alone: bool = True
+    abstain_decides: bool = False
+    head_start_s: float = 0.0
+
+    def _sure(self, verdict: Verdict) -> bool:
+        match verdict.outcome:
+            case "flag":
+                return self.flag_alone
+            case "abstain":
+                return self.abstain_decides
+            case "pass":
+                return verdict.score is not None and verdict.score < self.clear_below
+
+    async def judge(self, subject: Subject) -> Verdict:
+        """Ask the tiers; the first that is sure decides and the others are cancelled."""
+        branches = [branch(name, partial(judge.judge, subject), timeout_s=None) for name, judge in self.judges]
+        merge = Tiered(branches, sure=self._sure, head_start_s=self.head_start_s)
+        async with fan_out(branches[:1], merge, timeout_s=None) as run:
+            return (await run.decided()).value
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Several judges vote; `k` flags of all of them are a flag.
+
+    Attributes:
+        judges: names and judges.
+        k: flags needed. Failures and abstentions stay among the voters: a vote they could have tipped is an
+            abstention of the panel.
+    """
+
+    judges: tuple[tuple[str, Judge], ...]
+    k: int
+
+    async def judge(self, subject: Subject) -> Verdict:
+        """Take the vote; it ends as soon as it is settled. The score is the mean of the votes that were cast."""
+        branches = [branch(name, partial(judge.judge, subject), timeout_s=None) for name, judge in self.judges]
+        vote: Quorum[Verdict] = Quorum(self.k, len(branches), vote=_flagged)
+        async with fan_out(branches, vote, timeout_s=None) as run:
+            decision = await run.decided()
+            cast = [end.value for end in run.ended.values() if isinstance(end, Answered)]
+        return _summed(decision, cast)
+
+
+def _flagged(verdict: Verdict) -> bool | None:
+    return None if verdict.outcome == "abstain" else verdict.outcome == "flag"
+
+
+def _summed(decision: Decision[bool | Undecided], cast: list[Verdict]) -> Verdict:
+    scores = [verdict.score for verdict in cast if verdict.score is not None]
+    score = sum(scores) / len(scores) if scores else None
+    flagged = [verdict for verdict in cast if verdict.outcome == "flag"]
+    models = "+".join(verdict.model for verdict in cast)
+    versions = "+".join(verdict.version for verdict in cast)
+    if decision.value is True:
+        return Verdict("flag", score, flagged[0].category, flagged[0].reason, models, versions)
+    if decision.value is False:
+        return Verdict("pass", score, "none", decision.why, models, versions)
+    return Verdict("abstain", score, "none", decision.why, models, versions)
+
+
+@dataclass(frozen=True, slots=True)
+class AfterRefusal:
+    """Judges a conversation in which the client replays turns that were refused before.
+
+    A refused turn is not refused again by itself: the answerer does not see it. It counts for what it adds to
+    the new text, so an attack split over both is still found: the text is flagged when what is new is flagged, or
+    when everything together is and the refused turns alone are not.
+    """
+
+    inner: Judge
+
+    async def judge(self, subject: Subject) -> Verdict:
+        """Judge; without refused turns this is the inner judge alone."""
+        old = tuple(part for part in subject.parts if part.refused)
+        new = tuple(part for part in subject.parts if not part.refused)
+        if not old:
+            return await self.inner.judge(subject)
+        if not new:
+            return await self.inner.judge(subject)
+        shares = {"new": new, "together": subject.parts, "refused": old}
+        calls: list[Branch[Any]] = [
+            branch(name, partial(self.inner.judge, replace(subject, parts=parts)), timeout_s=None)
+            for name, parts in shares.items()
+        ]
+        async with fan_out(calls, _Seam(), timeout_s=None) as run:
+            return (await run.decided()).value
+
+
+class _Seam:
+    """A merge over "new", "together" and "refused": see `AfterRefusal`."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, Verdict] = {}
+        self._ended: set[str] = set()
+
+    def start(self) -> Step[Verdict]:
+        return NOTHING
+
+    def feed(self, event: Event) -> Step[Verdict]:
+        match event:
+            case Answered(branch=name, value=Verdict() as verdict):
+                self._seen[name] = verdict
+            case Failed(branch=name, error=error):
+                # Not knowing the refused turns makes it stricter, so that alone is no failure.
+                if name != "refused":
+                    failure = error if isinstance(error, Exception) else UsageError(repr(error))
+                    return self._flagged_new() or Step(fail=failure, done=True)
+            case Cancelled(branch=name):
+                pass
+            case _:
+                return NOTHING
+        self._ended.add(event.branch)
+        return self._settle()
+
+    def _flagged_new(self) -> Step[Verdict] | None:
+        new = self._seen.get("new")
+        if new is not None and new.outcome == "flag":
+            return Step(decision=Decision(new, "new text flagged", by="new"), done=True)
+        return None
+
+    def _settle(self) -> Step[Verdict]:
+        flagged = self._flagged_new()
+        if flagged is not None:
+            return flagged
+        if "new" not in self._seen or "together" not in self._seen:
+            return NOTHING
+        new, together = self._seen["new"], self._seen["together"]
+        if together.outcome != "flag":
+            return Step(decision=Decision(new, "nothing across the turns", by="together"), done=True)
+        if "refused" not in self._ended:
+            return NOTHING
+        refused = self._seen.get("refused")
+        if refused is not None and refused.outcome == "flag":
+            return Step(decision=Decision(new, "only the refused turn was flagged", by="refused"), done=True)
+        return Step(decision=Decision(together, "flagged across the turns", by="together"), done=True)

@@ -1,0 +1,147 @@
+"""The one HTTP session that all calls share, and the mapping of foreign errors to ours.
+
+Keys travel in headers, so nothing here follows a redirect, reads .netrc, or shows a header in a repr or error.
+"""
+
+import ssl
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+from yarl import URL
+
+from quorate.errors import BadReply, ConfigError, ModelError, ModelRefused, ModelUnavailable, RateLimited
+
+CONNECT_TIMEOUT_S = 5.0
+IDLE_S = 30.0
+MAX_REPLY_BYTES = 8 << 20
+_SHOWN = 300
+
+
+class Session:
+    """A pool of connections for every model of a process.
+
+    Idle connections are kept for 30 s and never number more than `max_connections`.
+
+    Args:
+        max_connections: the most connections open at once, 0 for no bound; never below the limiters' sum.
+        ca_file: PEM file of the certificate authorities to trust, instead of the system's.
+    """
+
+    def __init__(self, *, max_connections: int = 0, ca_file: Path | None = None) -> None:
+        self._max_connections = max_connections
+        self._ca_file = ca_file
+        self._client: aiohttp.ClientSession | None = None
+        self._connector: aiohttp.TCPConnector | None = None
+
+    async def __aenter__(self) -> Self:
+        self._connector = aiohttp.TCPConnector(
+            limit=self._max_connections,
+            keepalive_timeout=IDLE_S,
+            ssl=ssl.create_default_context(cafile=self._ca_file) if self._ca_file else True,
+        )
+        self._client = aiohttp.ClientSession(
+            connector=self._connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+            skip_auto_headers=("Accept-Encoding",),
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._client is not None:
+            await self._client.close()
+            self._client = self._connector = None
+
+    @property
+    def client(self) -> aiohttp.ClientSession:
+        """The session to send with.
+
+        Raises:
+            ConfigError: it is used outside of its `async with` block.
+        """
+        if self._client is None:
+            raise ConfigError("session", ["it is not open: use it inside `async with`"])
+        return self._client
+
+    @property
+    def in_use(self) -> int:
+        """Connections that carry a request at this moment."""
+        return len(self._connector._acquired) if self._connector is not None else 0
+
+
+def proxy_for(url: URL) -> str | None:
+    """The proxy that the environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY) names for an address, or None.
+
+    Looked up once for each model: aiohttp's own way asks the environment again for every request, and reads
+    credentials from .netrc.
+    """
+    proxies = urllib.request.getproxies()
+    if not url.host or urllib.request.proxy_bypass(url.host):
+        return None
+    return proxies.get(url.scheme)
+
+
+def mapped(where: str, error: aiohttp.ClientError | OSError | ModelUnavailable) -> ModelUnavailable:
+    """Our error for what the HTTP client raised; ours stay as they are."""
+    if isinstance(error, ModelUnavailable):
+        return error
+    # The client's own text may quote addresses and headers; its type says enough.
+    if isinstance(error, aiohttp.ClientError):
+        return ModelUnavailable(f"{where}: {_plain(error)}")
+    if isinstance(error, TimeoutError):
+        return ModelUnavailable(f"{where}: no answer in time")
+    return ModelUnavailable(f"{where}: {error.strerror or type(error).__name__}")
+
+
+def _plain(error: aiohttp.ClientError) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"cannot connect ({error.os_error.strerror or type(error.os_error).__name__})"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "the server closed the connection"
+    return type(error).__name__
+
+
+async def read_bounded(response: aiohttp.ClientResponse, limit: int = MAX_REPLY_BYTES) -> bytes:
+    """Read a whole body.
+
+    Raises:
+        BadReply: it is longer than `limit` bytes.
+    """
+    chunks: list[bytes] = []
+    size = 0
+    while chunk := await response.content.readany():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > limit:
+            raise BadReply(f"the reply is longer than {limit} bytes")
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def status_error(where: str, response: aiohttp.ClientResponse, message: str) -> ModelError:
+    """The error for a status other than 200. `message` is the server's text: shown quoted and shortened."""
+    status = response.status
+    said = f"{where}: HTTP {status} {message[:_SHOWN]!r}"
+    after_s = _retry_after_s(response.headers.get("Retry-After"))
+    if status == 429:
+        return RateLimited(said, retry_after_s=after_s)
+    if status >= 500 or status in (408, 409, 425):
+        return ModelUnavailable(said, retry_after_s=after_s)
+    if 300 <= status < 400:
+        return ModelRefused(
+            f"{where}: HTTP {status}: redirects are not followed, since keys would travel", status=status
+        )
+    return ModelRefused(said, status=status)
+
+
+def _retry_after_s(value: str | None) -> float | None:
+    """Seconds of a Retry-After header; its date form is rare among model servers and read as absent."""
+    try:
+        seconds = float(value or "")
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < 86_400 else None

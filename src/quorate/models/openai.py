@@ -1,0 +1,322 @@
+"""Any server that speaks OpenAI's chat completions: OpenAI, Azure, vLLM, Ollama, llama.cpp, gateways.
+
+Cancelling a call closes its connection, streamed or not, so that the server can stop. What a server does not
+know (JSON schema, stream options, a parameter's old name) is learned from its first complaint and left out from
+then on.
+"""
+
+import json
+from asyncio import Timeout
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from quorate.engine import clock, spend
+from quorate.errors import BadReply, ModelError, ModelRefused, ModelUnavailable, StreamBroken, UsageError
+from quorate.events import Usage
+from quorate.models import Emit, Message, Prompt, Reply, ToolCall, ToolCallDelta
+from quorate.models.http import Session, mapped, proxy_for, read_bounded, status_error
+from quorate.models.sse import EventStream
+
+_BYTES_PER_TOKEN = 4
+"""Rule of thumb for English text, used only where the server gave no count."""
+
+_QUIRKS = ("json_schema", "response_format", "stream_options", "max_completion_tokens", "max_tokens", "temperature")
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds a call may take: until its first token, between two pieces, and altogether."""
+
+    first_s: float = 20.0
+    idle_s: float = 20.0
+    total_s: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """US dollars per million tokens."""
+
+    input_usd: float = 0.0
+    output_usd: float = 0.0
+
+
+class OpenAIModel:
+    """One model behind one base URL.
+
+    Args:
+        model: the model's name as the server knows it.
+        base_url: up to and including the version, such as `http://localhost:8000/v1`; a query is kept.
+        session: shared by all models; must be open when a call is made.
+        api_key: sent as a bearer token; never shown.
+        timeouts: for each call.
+        price: for the usage's cost.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        base_url: str,
+        session: Session,
+        api_key: str | None = None,
+        timeouts: Timeouts | None = None,
+        price: Price | None = None,
+    ) -> None:
+        base = URL(base_url)
+        if base.scheme not in ("http", "https") or not base.host:
+            raise UsageError(f"base_url must be an http(s) address, got {base_url!r}")
+        self._url = base.joinpath("chat", "completions").with_query(base.query)
+        self._where = f"{model} at {base.host}"
+        self._model = model
+        self._session = session
+        self._key = api_key
+        self._headers = {"Content-Type": "application/json"}
+        if api_key:
+            self._headers["Authorization"] = f"Bearer {api_key}"
+        self._proxy = proxy_for(self._url)
+        self._timeouts = timeouts or Timeouts()
+        self._price = price or Price()
+        self._lacks: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"OpenAIModel({self._where!r})"
+
+    @property
+    def name(self) -> str:
+        """The model's name as the server knows it."""
+        return self._model
+
+    async def complete(self, prompt: Prompt, emit: Emit | None = None) -> Reply:
+        """Call the server; see `quorate.models.Model`.
+
+        Raises:
+            ModelUnavailable: no connection, a timeout, a 5xx; `RateLimited` for a 429.
+            ModelRefused: another status than 200, a redirect among them.
+            BadReply: the reply is not a chat completion.
+            StreamBroken: the stream ended, or broke, after its first piece.
+        """
+        while True:
+            body = self._body(prompt, stream=emit is not None)
+            try:
+                return await self._call(body, prompt, emit)
+            except ModelRefused as error:
+                if not self._learn(error):
+                    raise
+
+    def _learn(self, error: ModelRefused) -> bool:
+        """Note what the server says it does not know; False where that is nothing new."""
+        if error.status not in (400, 404, 422, 501):
+            return False
+        said = str(error)
+        for quirk in _QUIRKS:
+            if quirk in said and quirk not in self._lacks:
+                self._lacks.add(quirk)
+                return True
+        return False
+
+    def _body(self, prompt: Prompt, *, stream: bool) -> bytes:
+        """The request. Put together from text, since most of it is the same in every call."""
+        fields = [f'{{"model":{_text(self._model)}']
+        if prompt.max_tokens is not None:
+            name = "max_completion_tokens" if "max_tokens" in self._lacks else "max_tokens"
+            fields.append(f'"{name}":{prompt.max_tokens}')
+        if prompt.temperature is not None and "temperature" not in self._lacks:
+            fields.append(f'"temperature":{prompt.temperature}')
+        if prompt.tools:
+            fields.append(f'"tools":{json.dumps(list(prompt.tools))}')
+        if prompt.schema is not None and "response_format" not in self._lacks:
+            fields.append(f'"response_format":{self._format(prompt.schema_name, prompt.schema)}')
+        if stream:
+            options = "" if "stream_options" in self._lacks else ',"stream_options":{"include_usage":true}'
+            fields.append(f'"stream":true{options}')
+        messages = [_system(m.content) if m.role == "system" else _message(m) for m in prompt.messages]
+        fields.append(f'"messages":[{",".join(messages)}]}}')
+        return ",".join(fields).encode()
+
+    def _format(self, name: str, schema: str) -> str:
+        if "json_schema" in self._lacks:
+            return '{"type":"json_object"}'
+        return f'{{"type":"json_schema","json_schema":{{"name":{_text(name)},"strict":true,"schema":{schema}}}}}'
+
+    async def _call(self, body: bytes, prompt: Prompt, emit: Emit | None) -> Reply:
+        reading = _Reading(self._where, emit)
+        times = self._timeouts
+        end_s = clock.now() + times.total_s
+        try:
+            async with (
+                clock.timeout(min(times.first_s, times.total_s)) as patience,
+                self._session.client.post(
+                    self._url, data=body, headers=self._headers, proxy=self._proxy, allow_redirects=False
+                ) as response,
+            ):
+                if response.status != 200:
+                    reading.usage = (0, 0)
+                    raise await self._refusal(response)
+                if emit is None:
+                    reading.whole(await read_bounded(response))
+                else:
+                    await self._stream(response, reading, patience, end_s)
+        except (aiohttp.ClientError, OSError, ModelUnavailable) as error:
+            ours = mapped(self._where, error)
+            raise (StreamBroken(str(ours)) if reading.spoke else ours) from None
+        finally:
+            usage = self._usage(reading, body, prompt)
+            spend(usage)
+        return reading.reply(self._model, usage)
+
+    async def _stream(
+        self, response: aiohttp.ClientResponse, reading: "_Reading", patience: Timeout, end_s: float
+    ) -> None:
+        events = EventStream()
+        while chunk := await response.content.readany():
+            for data in events.feed(chunk):
+                if data == "[DONE]":
+                    reading.done = True
+                    return
+                patience.reschedule(end_s)  # The reader's pace is not the server's fault.
+                await reading.piece(data)
+            wait_s = self._timeouts.idle_s if reading.spoke else self._timeouts.first_s
+            patience.reschedule(min(end_s, clock.now() + wait_s))
+
+    async def _refusal(self, response: aiohttp.ClientResponse) -> ModelError:
+        text = (await read_bounded(response, 1 << 16)).decode(errors="replace")
+        # Where it is not OpenAI's error shape, the text as it came is all there is.
+        with suppress(ValueError, KeyError, TypeError):
+            text = str(json.loads(text)["error"]["message"])
+        if self._key:
+            text = text.replace(self._key, "[key]")
+        return status_error(self._where, response, text)
+
+    def _usage(self, reading: "_Reading", body: bytes, prompt: Prompt) -> Usage:
+        counts = reading.usage
+        if counts is not None:
+            read, written = counts
+        else:
+            read = len(body) // _BYTES_PER_TOKEN
+            # A server that is not streaming may well finish what it was asked for: count the whole allowance.
+            written = reading.pieces if reading.emit is not None else (prompt.max_tokens or 0)
+        cost = (read * self._price.input_usd + written * self._price.output_usd) / 1e6
+        return Usage(1, read, written, cost, estimated=counts is None)
+
+
+_text = json.JSONEncoder().encode
+
+
+def _message(message: Message) -> str:
+    if not message.tool_calls and message.tool_call_id is None:
+        return f'{{"role":{_text(message.role)},"content":{_text(message.content)}}}'
+    out: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        out["tool_calls"] = list(message.tool_calls)
+    if message.tool_call_id is not None:
+        out["tool_call_id"] = message.tool_call_id
+    return _text(out)
+
+
+@lru_cache(maxsize=64)
+def _system(content: str) -> str:
+    """A check's fixed prefix is the same in every call, and by far the longest part of it."""
+    return _message(Message("system", content))
+
+
+class _Reading:
+    """A reply while it is being read. Everything in it comes from outside and is checked before use."""
+
+    def __init__(self, where: str, emit: Emit | None) -> None:
+        self.emit = emit
+        self.done = False
+        self.pieces = 0
+        self.usage: tuple[int, int] | None = None
+        self._where = where
+        self._text: list[str] = []
+        self._calls: dict[int, list[str]] = {}
+        self._finish: str | None = None
+
+    @property
+    def spoke(self) -> bool:
+        return self.pieces > 0
+
+    def whole(self, body: bytes) -> None:
+        data = self._parse(body)
+        choice = self._choice(data)
+        if choice is None:
+            raise BadReply(f"{self._where}: the reply has no choice")
+        message = choice.get("message")
+        if not isinstance(message, dict):
+            raise BadReply(f"{self._where}: the reply has no message")
+        content = message.get("content")
+        if isinstance(content, str):
+            self._text.append(content)
+        for index, call in enumerate(message.get("tool_calls") or ()):
+            self._tool(call, index)
+        self.done = True
+
+    async def piece(self, data: str) -> None:
+        chunk = self._parse(data)
+        if "error" in chunk:
+            broken = f"{self._where}: the server broke off: {str(chunk['error'])[:200]!r}"
+            raise StreamBroken(broken) if self.spoke else ModelUnavailable(broken)
+        choice = self._choice(chunk)
+        delta = choice.get("delta") if choice is not None else None
+        if not isinstance(delta, dict) or self.emit is None:
+            return
+        content = delta.get("content")
+        if isinstance(content, str) and content:
+            self.pieces += 1
+            self._text.append(content)
+            await self.emit(content)
+        for call in delta.get("tool_calls") or ():
+            self.pieces += 1
+            await self.emit(self._tool(call, 0))
+
+    def reply(self, model: str, usage: Usage) -> Reply:
+        if not self.done and self._finish is None:
+            raise StreamBroken(f"{self._where}: the stream ended before its end")
+        calls = tuple(ToolCall(*self._calls[index]) for index in sorted(self._calls))
+        return Reply("".join(self._text), model, self._finish or "stop", calls, usage)
+
+    def _parse(self, text: str | bytes) -> dict[str, Any]:
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError):
+            data = None
+        if not isinstance(data, dict):
+            raise BadReply(f"{self._where}: the reply is not a JSON object")
+        usage = data.get("usage")
+        if isinstance(usage, dict):
+            read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
+            if isinstance(read, int) and isinstance(written, int):
+                self.usage = (max(read, 0), max(written, 0))
+        return data
+
+    def _choice(self, data: Mapping[str, Any]) -> dict[str, Any] | None:
+        choices = data.get("choices")
+        if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+            return None
+        finish = choices[0].get("finish_reason")
+        if isinstance(finish, str):
+            self._finish = finish
+        return choices[0]
+
+    def _tool(self, call: Any, position: int) -> ToolCallDelta:
+        function = call.get("function") if isinstance(call, dict) else None
+        if not isinstance(function, dict):
+            raise BadReply(f"{self._where}: a tool call without a function")
+        index = call.get("index", position)
+        delta = ToolCallDelta(
+            index if isinstance(index, int) else position,
+            call.get("id") if isinstance(call.get("id"), str) else None,
+            function.get("name") if isinstance(function.get("name"), str) else None,
+            str(function.get("arguments") or ""),
+        )
+        whole = self._calls.setdefault(delta.index, ["", "", ""])
+        whole[0] = delta.id or whole[0]
+        whole[1] = delta.name or whole[1]
+        whole[2] += delta.arguments
+        return delta
