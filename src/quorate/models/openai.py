@@ -5,8 +5,8 @@ know (JSON schema, stream options, a parameter's old name) is learned from its f
 then on.
 """
 
+import asyncio
 import json
-from asyncio import Timeout
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -162,6 +162,9 @@ class OpenAIModel:
                     reading.whole(await read_bounded(response))
                 else:
                     await self._stream(response, reading, patience, end_s)
+        except asyncio.CancelledError:
+            reading.cut = True
+            raise
         except (aiohttp.ClientError, OSError, ModelUnavailable) as error:
             ours = mapped(self._where, error)
             raise (StreamBroken(str(ours)) if reading.spoke else ours) from None
@@ -171,7 +174,7 @@ class OpenAIModel:
         return reading.reply(self._model, usage)
 
     async def _stream(
-        self, response: aiohttp.ClientResponse, reading: "_Reading", patience: Timeout, end_s: float
+        self, response: aiohttp.ClientResponse, reading: "_Reading", patience: asyncio.Timeout, end_s: float
     ) -> None:
         events = EventStream()
         while chunk := await response.content.readany():
@@ -202,7 +205,7 @@ class OpenAIModel:
             # A server that is not streaming may well finish what it was asked for: count the whole allowance.
             written = reading.pieces if reading.emit is not None else (prompt.max_tokens or 0)
         cost = (read * self._price.input_usd + written * self._price.output_usd) / 1e6
-        return Usage(1, read, written, cost, estimated=counts is None)
+        return Usage(1, read, written, cost, estimated=counts is None, cut_calls=int(reading.cut))
 
 
 _text = json.JSONEncoder().encode
@@ -231,6 +234,7 @@ class _Reading:
     def __init__(self, where: str, emit: Emit | None) -> None:
         self.emit = emit
         self.done = False
+        self.cut = False
         self.pieces = 0
         self.usage: tuple[int, int] | None = None
         self._where = where

@@ -1,0 +1,358 @@
+"""The ways in which a text can be read, and the windows in which it is read.
+
+A check that reads only the raw characters is blind to text that is hidden from it on purpose: invisible
+characters, look-alike letters, base64, rot13. `readings` undoes what can be undone without a key, so that every
+check sees at least what a language model would make of the text. Nothing here decides anything: a reading is one
+more text to judge.
+
+Every step is linear in the length of the text. Decoding goes at most `MAX_DEPTH` layers deep, and all readings
+together are at most `MAX_EXPANSION` times as long as the text, so hostile input costs no more than honest input.
+"""
+
+import base64
+import binascii
+import codecs
+import html
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from quorate.errors import UsageError
+
+MAX_DEPTH = 3
+MAX_EXPANSION = 4
+WINDOW_SIZE = 320
+WINDOW_OVERLAP = 80
+WINDOW_LIMIT = 400
+
+
+class TooLong(UsageError):
+    """A text needs more windows than a check is willing to read; it is refused, never truncated."""
+
+    status_hint = 413
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One way to read a text.
+
+    Attributes:
+        name: "raw", "plain" (invisible characters gone, look-alikes folded, spaced letters joined), "tags",
+            "selectors" (text hidden in variation selectors), or what was undone, joined by "+": "base64",
+            "hex", "url", "html", "escape", "leet", "rot13", "reversed".
+        text: the text so read; decoded parts stand in the place of what they were decoded from.
+    """
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of a text: `text == whole[start:end]`, in characters."""
+
+    start: int
+    end: int
+    text: str
+
+
+def readings(text: str) -> tuple[Reading, ...]:
+    """Every reading of a text that differs from the others, the raw text first.
+
+    Never raises, whatever the string holds. The work is linear in `len(text)`; the readings' lengths add up to
+    at most `MAX_EXPANSION * len(text)`, and a reading that would exceed this is left out.
+    """
+    found = [Reading("raw", text)]
+    plain = _plain(text)
+    decoded, kinds = _decoded(plain)
+    clear, tricks = _unscrambled(decoded)
+    _keep(found, "plain", plain)
+    _keep(found, "tags", _tags(text))
+    _keep(found, "selectors", _selectors(text))
+    _keep(found, "+".join(kinds), decoded)
+    _keep(found, "+".join(kinds + tricks), clear)
+    return tuple(found)
+
+
+def windows(
+    text: str, *, size: int = WINDOW_SIZE, overlap: int = WINDOW_OVERLAP, limit: int = WINDOW_LIMIT
+) -> tuple[Window, ...]:
+    """Overlapping windows that together cover every character of a text, cut at white space where possible.
+
+    A window holds at most `size` characters and at least three quarters of that (but for the last one); two
+    neighbours share at least `overlap` characters and at most half as many again. An empty text has one window.
+
+    Args:
+        text: what is to be read.
+        size: the most characters of a window.
+        overlap: the fewest characters that neighbours share; less than half of `size`.
+        limit: the most windows.
+
+    Raises:
+        TooLong: the text needs more than `limit` windows.
+        UsageError: the sizes do not fit together.
+    """
+    if size < 1 or overlap < 0 or limit < 1 or 2 * overlap >= size:
+        raise UsageError(f"windows of {size} cannot overlap by {overlap} (take less than half), limit {limit}")
+    cut: list[Window] = []
+    start = 0
+    while True:
+        if len(cut) == limit:
+            raise TooLong(f"a text of {len(text)} characters needs more than {limit} windows")
+        end = min(start + size, len(text))
+        if end < len(text):
+            end = _after_space(text, end - size // 4, end)
+        cut.append(Window(start, end, text[start:end]))
+        if end == len(text):
+            return tuple(cut)
+        back = end - overlap
+        start = _after_space(text, back - overlap // 2, back)
+
+
+def _after_space(text: str, low: int, high: int) -> int:
+    """The place after the last white space of text[low:high], or `high` if there is none."""
+    return next((at for at in range(high, low, -1) if text[at - 1].isspace()), high)
+
+
+def _keep(found: list[Reading], name: str, text: str) -> None:
+    """Add a reading unless it says nothing new or the readings would grow beyond their bound."""
+    if not text.strip() or any(text == one.text for one in found):
+        return
+    if sum(len(one.text) for one in found) + len(text) <= MAX_EXPANSION * len(found[0].text):
+        found.append(Reading(name, text))
+
+
+# --- plain: invisible characters, look-alikes, spaced letters -------------------------------------
+
+_CYRILLIC = dict(zip("авсеёһіїјкмнорѕтухԁԛԝгпьӏѵ", "abceehiijkmhopstyxdqwrnblv", strict=True))
+_GREEK = dict(zip("αβγεζηικμνορστυχωϲϳ", "abyeznikuvopotuxwcj", strict=True))
+_ARMENIAN = dict(zip("օոսհցզա", "onuhgqw", strict=True))
+_SMALL_CAPITALS = dict(zip("ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ", "abcdefghijklmnoprstuvwyz", strict=True))
+_LATIN_LIKE = {"ı": "i", "ɑ": "a", "ɡ": "g", "ɩ": "i", "ɛ": "e", "ɔ": "o", "ʋ": "v", "ƅ": "b"}
+_PUNCTUATION = {"ꞌ": "'", "‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-", "−": "-", "⁄": "/", "∕": "/"}
+_FOREIGN = {**_CYRILLIC, **_GREEK, **_ARMENIAN}
+_LOOKALIKES = {
+    ord(key): value
+    for small, latin in _FOREIGN.items()
+    for key, value in ((small, latin), (small.upper(), latin.upper()))
+    if len(key) == 1
+}
+# Upper case that looks like another letter than its lower case does.
+_LOOKALIKES.update({ord("Н"): "H", ord("Η"): "H", ord("Ν"): "N", ord("Μ"): "M", ord("Υ"): "Y", ord("Ρ"): "P"})
+_FOLD = {**_SMALL_CAPITALS, **_LATIN_LIKE, **_PUNCTUATION}
+# Blocks of enclosed letters that NFKC leaves alone or wraps in brackets.
+_ENCLOSED = ((0x249C, "a"), (0x1F110, "A"), (0x1F150, "A"), (0x1F170, "A"), (0x1F1E6, "A"))
+
+# Blanks that Unicode does not class as invisible: Hangul fillers, the empty Braille pattern.
+_BLANKS = frozenset(("\u115f", "\u1160", "\u3164", "\uffa0", "\u2800"))
+_WORD = re.compile(r"\S+")
+# Four or more single letters with the same separator between them: "i g n o r e", "i.g.n.o.r.e".
+_SPACED = re.compile(r"(?<![^\W_])[^\W_](?:([ .\-_*|/,~])[^\W_](?:\1[^\W_]){2,})(?![^\W_])")
+
+
+def _plain(text: str) -> str:
+    table = {ord(char): _folded(char) for char in set(text) if not " " <= char <= "~"}
+    folded = text.translate(table)
+    if not folded.isascii():
+        folded = _WORD.sub(_latin_word, folded)
+    return _SPACED.sub(lambda run: run[0].replace(run[1], ""), folded)
+
+
+def _folded(char: str) -> str:
+    """One character or none in the place of one: a fold never makes a text longer."""
+    code = ord(char)
+    if char in "\t\n\r":
+        return char
+    if unicodedata.category(char) in ("Cf", "Cc", "Cs", "Co", "Cn") or 0x0300 <= code <= 0x036F:
+        return ""
+    if 0xFE00 <= code <= 0xFE0F or 0xE0100 <= code <= 0xE01EF or char in _BLANKS:
+        return ""
+    for first, letter in _ENCLOSED:
+        if first <= code < first + 26:
+            return chr(ord(letter) + code - first)
+    # Folding character by character keeps this linear: NFKC of a whole string sorts runs of combining marks.
+    wide = unicodedata.normalize("NFKC", char)
+    return _FOLD.get(wide, wide if len(wide) == 1 else char)
+
+
+def _latin_word(match: re.Match[str]) -> str:
+    """Fold look-alikes in a word that mixes scripts or is is made of look-alikes; leave Russian as it is."""
+    word = match[0]
+    if word.isascii():
+        return word
+    folded = word.translate(_LOOKALIKES)
+    mixed = any("a" <= char <= "z" for char in word.lower())
+    return folded if mixed or folded.isascii() else word
+
+
+def _tags(text: str) -> str:
+    """What is written in Unicode tag characters, which show as nothing."""
+    if text.isascii():
+        return ""
+    return "".join(chr(ord(char) - 0xE0000) for char in text if 0xE0020 <= ord(char) < 0xE007F)
+
+
+def _selectors(text: str) -> str:
+    """Bytes smuggled as variation selectors, as UTF-8. An emoji's own selector decodes to nothing."""
+    if text.isascii():
+        return ""
+    raw = bytearray()
+    for char in text:
+        code = ord(char)
+        if 0xFE00 <= code <= 0xFE0F:
+            raw.append(code - 0xFE00)
+        elif 0xE0100 <= code <= 0xE01EF:
+            raw.append(code - 0xE0100 + 16)
+    return "".join(char for char in raw.decode("utf-8", "ignore") if char.isprintable())
+
+
+# --- decoded: base64, hex, percent, entities, escapes ---------------------------------------------
+
+_HEX = re.compile(
+    r"(?<![0-9A-Za-z])(?:0x)?[0-9A-Fa-f]{16,}(?![0-9A-Za-z])"
+    r"|(?<!\S)[0-9A-Fa-f]{2}(?:[ :][0-9A-Fa-f]{2}){5,}(?!\S)"
+)
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\-]{12,}={0,2}")
+_PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
+_ENTITY = re.compile(r"&#?[0-9A-Za-z]{1,12};")
+_ESCAPE = re.compile(r"(?:\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2})+")
+
+
+def _decoded(text: str) -> tuple[str, list[str]]:
+    """The text with all encoded runs decoded in place, and which kinds there were."""
+    kinds: list[str] = []
+    for _ in range(MAX_DEPTH):
+        before = text
+        for kind, pattern, decode in _DECODERS:
+            changed = pattern.sub(decode, text)
+            if changed != text and len(changed) <= len(text):
+                text = changed
+                kinds.append(kind)
+        if text == before:
+            break
+    return text, list(dict.fromkeys(kinds))
+
+
+def _readable(raw: bytes, otherwise: str) -> str:
+    """The bytes as text if they look like text that somebody wrote, else what stood there."""
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return otherwise
+    wordlike = sum(char.isalpha() or char.isspace() for char in text)
+    printable = all(char.isprintable() or char.isspace() for char in text)
+    return text if printable and wordlike * 10 >= len(text) * 7 else otherwise
+
+
+def _from_hex(match: re.Match[str]) -> str:
+    digits = match[0].removeprefix("0x").replace(" ", "").replace(":", "")
+    try:
+        return _readable(bytes.fromhex(digits), match[0])
+    except ValueError:
+        return match[0]
+
+
+def _from_base64(match: re.Match[str]) -> str:
+    run = match[0].rstrip("=").replace("-", "+").replace("_", "/")
+    run = run[: len(run) - (len(run) % 4 == 1)]
+    try:
+        return _readable(base64.b64decode(run + "=" * (-len(run) % 4)), match[0])
+    except (binascii.Error, ValueError):
+        return match[0]
+
+
+def _from_percent(match: re.Match[str]) -> str:
+    return unquote_to_bytes(match[0]).decode("utf-8", "replace")
+
+
+def _from_entity(match: re.Match[str]) -> str:
+    char = html.unescape(match[0])
+    return char if len(char) <= 2 else match[0]
+
+
+def _from_escape(match: re.Match[str]) -> str:
+    return "".join(chr(int(part[1:], 16)) for part in match[0].split("\\")[1:])
+
+
+_DECODERS: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
+    ("url", _PERCENT, _from_percent),
+    ("html", _ENTITY, _from_entity),
+    ("escape", _ESCAPE, _from_escape),
+    ("hex", _HEX, _from_hex),
+    ("base64", _BASE64, _from_base64),
+)
+
+# --- unscrambled: leet, rot13, reversed -----------------------------------------------------------
+
+# The commonest pairs of letters of English: about half of English text, a tenth of scrambled text.
+_PAIRS = frozenset(
+    _WORD.findall(
+        "th he in er an re on at en nd ti es or te of ed is it al ar st to nt ng se ha as ou io le ve co me de hi"
+        " ri ro ic ne ea ra ce li ch ll be ma si om ur yo no pr ct em us wi ho"
+    )
+)
+_WORDS = frozenset(
+    _WORD.findall(
+        "the and all you your to of is in it that for on with this are be not have from or an my me do what"
+        " how can will now any tell show give say write make ignore previous instructions rules prompt system reveal"
+        " forget secret password disregard print repeat above act without"
+    )
+)
+_LEET = str.maketrans("013456789@$!|+€", "oieasgtbgasiite")
+_LEET_L = str.maketrans("013456789@$!|+€", "oleasgtbgaslite")
+_LEETED = re.compile(r"\S*[A-Za-z]\S*")
+_LEET_SIGNS = frozenset("013456789@$!|+€")
+_ORDINALS = frozenset(("st", "nd", "rd", "th", "am", "pm", "k", "h", "x", "d", "g"))
+_CHUNK = re.compile(r"(?:\S+\s*){1,8}")
+
+
+def _english(text: str) -> float:
+    """How English a text looks: the share of common pairs of letters and of common words, in [0, 1]."""
+    low = text.lower()
+    words = low.split()
+    pairs = sum(low[at : at + 2] in _PAIRS for at in range(len(low) - 1)) / max(len(low) - 1, 1)
+    return (pairs + sum(word in _WORDS for word in words) / max(len(words), 1)) / 2
+
+
+def _unscrambled(text: str) -> tuple[str, list[str]]:
+    """The text with every stretch of it turned into English that rot13, reversing or leet had hidden."""
+    straight = text if _LEET_SIGNS.isdisjoint(text) else _LEETED.sub(_unleet, text)
+    used: list[str] = []
+    last = ""
+
+    def turn(match: re.Match[str]) -> str:
+        nonlocal last
+        chunk = match[0]
+        letters = sum(map(str.isalpha, chunk))
+        if not chunk.isascii() or not letters:
+            return chunk
+        ways = (("rot13", codecs.encode(chunk, "rot13")), ("reversed", chunk[::-1]))
+        score, name, best = max((_english(way), name, way) for name, way in ways)
+        # A chunk of few letters proves little; it follows the one before it if it can.
+        certain = letters >= 10 and score > max(1.5 * _english(chunk), 0.2)
+        if not certain and not (letters < 10 and name == last and score > _english(chunk)):
+            last = ""
+            return chunk
+        last = name
+        used.append(name)
+        return best
+
+    turned = _CHUNK.sub(turn, straight)
+    return turned, ["leet"] * (straight != text) + sorted(set(used))
+
+
+def _unleet(match: re.Match[str]) -> str:
+    word = match[0]
+    # Digits at the end of a word are a number or a date far more often than letters; signs there are punctuation.
+    core = word.rstrip("!|+.,;:?)]}\"'")
+    if core[-2:].isdigit():
+        core = core.rstrip("0123456789")
+    signs = sum(char in _LEET_SIGNS for char in core)
+    letters = sum(map(str.isalpha, core))
+    if not signs or 2 * letters < signs or len(core) > 40 or core.lstrip("0123456789") in _ORDINALS:
+        return word
+    way = max((core.translate(_LEET), core.translate(_LEET_L)), key=_english)
+    gain = _english(way) - _english(core)
+    return way + word[len(core) :] if gain > 0 or (gain == 0 and letters >= 2 * signs) else word
