@@ -24,6 +24,7 @@ class Usage:
         cost_usd: money in US dollars, 0 where no price is known.
         estimated: True as soon as any part of it is our estimate and not the server's own count; the usage of
             a call that was cut is always an estimate, because the server's count never arrives.
+        cut_calls: how many of the calls were cut by a cancel before their end.
     """
 
     calls: int = 0
@@ -31,6 +32,7 @@ class Usage:
     output_tokens: int = 0
     cost_usd: float = 0.0
     estimated: bool = False
+    cut_calls: int = 0
 
     @property
     def tokens(self) -> int:
@@ -48,6 +50,7 @@ class Usage:
             self.output_tokens + other.output_tokens,
             self.cost_usd + other.cost_usd,
             self.estimated or other.estimated,
+            self.cut_calls + other.cut_calls,
         )
 
 

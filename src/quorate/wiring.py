@@ -1,7 +1,7 @@
 """From settings to ready objects: the only place that joins the layers."""
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -24,6 +24,7 @@ from quorate.checks import (
 from quorate.checks.verdict import CheckKind, OnAbstain
 from quorate.engine import Observer, observers
 from quorate.errors import ConfigError
+from quorate.journal import key_of
 from quorate.knowledge import Knowledge
 from quorate.models import Model
 from quorate.models.http import Session
@@ -48,12 +49,16 @@ class App:
         door: the front door, with its answerer.
         knowledge: the help centre, or None where the config has none.
         session: the HTTP session that its models share.
+        fingerprint: changes with anything that decisions depend on: config, prompts, weights, help centre.
+        models: the models of the config by name, with their policies around them.
     """
 
     settings: Settings
     door: FrontDoor
     knowledge: Knowledge | None
     session: Session
+    fingerprint: str
+    models: Mapping[str, Model]
 
     @property
     def checks(self) -> list[Check]:
@@ -129,13 +134,16 @@ class _Builder:
         room = sum(table.max_running for table in tables)
         self.session = Session(max_connections=max(room, 1), ca_file=next(iter(ca_files), None))
         self._models: dict[str, Model] = {}
+        self._versions: list[str] = []
         self._knowledge = self._load_knowledge()
 
     def app(self) -> App:
         settings = self._settings
         checks = [self._check(name, table) for name, table in settings.checks.items()]
         door = FrontDoor(checks, self._answerer(), policy=self._policy())
-        return App(settings, door, self._knowledge, self.session)
+        models = {name: self._model(name) for name in settings.models}
+        fingerprint = key_of(settings.model_dump_json(), self._versions)
+        return App(settings, door, self._knowledge, self.session, fingerprint, models)
 
     def _load_knowledge(self) -> Knowledge | None:
         table = self._settings.knowledge
@@ -200,10 +208,11 @@ class _Builder:
 
     def _prompt(self, model: str, kind: CheckKind, table: CheckTable) -> PromptJudge:
         company = self._settings.company
-        source = resolve(self._base, table.prompt) if table.prompt else f"{kind}-v1"
+        template = Template.load(resolve(self._base, table.prompt) if table.prompt else f"{kind}-v1")
+        self._versions.append(template.version)
         return PromptJudge(
             self._model(model),
-            Template.load(source),
+            template,
             company=f"{company.name}, {company.description}",
             decode=kind == "threat",
             threshold=table.threshold,
@@ -211,7 +220,9 @@ class _Builder:
 
     def _local(self, kind: CheckKind, table: CheckTable) -> Judge:
         if kind == "threat":
-            return LocalThreatJudge(LocalThreat.load(), table.threshold)
+            threat = LocalThreat.load()
+            self._versions.append(threat.version)
+            return LocalThreatJudge(threat, table.threshold)
         if self._knowledge is None:
             raise ConfigError("checks", ["the local scope check learns from [knowledge], which is missing"])
         texts = [f"{s.name}\n{s.text}" for s in self._knowledge.sections]
@@ -219,6 +230,7 @@ class _Builder:
         classifier = LocalScope.fit(
             description=f"{company.name}: {company.description}", sections=texts, examples=self._examples()
         )
+        self._versions.append(classifier.version)
         return LocalScopeJudge(classifier, table.pass_below, table.threshold)
 
     def _examples(self) -> list[str]:
@@ -253,8 +265,8 @@ class _Builder:
         def told(text: str) -> str:
             return text.replace("{company}", company.name).replace("{contact}", company.contact)
 
-        by_reason: dict[str, Any] = {**table.checks}
-        by_reason |= {name: getattr(table, name) for name in ("scope", "threat", "too_long", "unread", "error")}
+        by_reason = {name: getattr(table, name) for name in ("scope", "threat", "too_long", "unread", "error")}
+        by_reason |= table.checks
         kinds = {name: check.kind for name, check in self._settings.checks.items()}
         for name, kind in kinds.items():
             by_reason.setdefault(name, by_reason[kind or "threat"])

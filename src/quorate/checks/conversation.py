@@ -5,7 +5,7 @@ threat check; what no check can read is named, never skipped.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from quorate.errors import UsageError
@@ -58,7 +58,8 @@ class Conversation:
         if isinstance(source, Conversation):
             return source
         if isinstance(source, str):
-            return cls((Part("customer", source, message=Message("user", source)),))
+            text = _whole(source)
+            return cls((Part("customer", text, message=Message("user", text)),))
         if not isinstance(source, Sequence) or not source:
             raise UsageError("a conversation is a text or a non-empty list of messages")
         parts = [part for number, message in enumerate(source) for part in _parts(message, number)]
@@ -69,16 +70,19 @@ class Conversation:
     def without_replays(self, refusals: Collection[str]) -> "Conversation":
         """Mark customer turns that were refused before: those followed by one of our own refusal texts (stripped).
 
-        The refusals themselves are dropped. A client replays them as history; they are no answer to build on.
+        A turn is everything the customer sent since somebody else spoke. The refusals themselves are dropped: a
+        client replays them as history; they are no answer to build on.
         """
         if len(self.parts) == 1:
             return self
         parts: list[Part] = []
         for part in self.parts:
-            previous = parts[-1] if parts else None
-            replay = part.origin == "assistant" and part.text.strip() in refusals
-            if replay and previous is not None and previous.origin == "customer":
-                parts[-1] = Part("customer", previous.text, previous.unread, refused=True)
+            turn = len(parts)
+            if part.origin == "assistant" and part.text.strip() in refusals:
+                while turn and parts[turn - 1].origin == "customer":
+                    turn -= 1
+            if turn < len(parts):
+                parts[turn:] = [replace(said, refused=True, message=None) for said in parts[turn:]]
             else:
                 parts.append(part)
         return Conversation(tuple(parts))
@@ -131,9 +135,18 @@ def scope_subject(conversation: Conversation) -> Subject:
 
 
 def threat_subject(conversation: Conversation, trusted: Collection[Origin] = ()) -> Subject:
-    """Every part whose origin is not trusted, with the kinds of content that nobody can read."""
+    """Every part whose origin is not trusted, with the kinds of content that nobody can read.
+
+    What nobody could read in a turn that was refused before is not held against the next one.
+    """
     parts = tuple(part for part in conversation.parts if part.origin not in trusted)
-    return Subject(parts, unread=tuple(part.unread for part in parts if part.unread is not None))
+    unread = tuple(part.unread for part in standing(parts) if part.unread is not None)
+    return Subject(parts, unread=unread)
+
+
+def standing(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """The parts that were not refused before, or all of them where there is no other."""
+    return tuple(part for part in parts if not part.refused) or parts
 
 
 def _parts(message: Any, number: int) -> list[Part]:
@@ -146,21 +159,55 @@ def _parts(message: Any, number: int) -> list[Part]:
         raise UsageError(f"{where}.role: found {role!r}, allowed are {', '.join(_ROLES)}")
     text, unread = _text(message.get("content"), where)
     calls = message.get("tool_calls") or ()
-    if not isinstance(calls, Sequence) or not all(isinstance(call, Mapping) for call in calls):
-        raise UsageError(f"{where}.tool_calls: a list of objects")
+    if not isinstance(calls, Sequence) or isinstance(calls, str):
+        raise UsageError(f"{where}.tool_calls: a list of tool calls")
+    read, sent_calls = [text], []
+    for index, call in enumerate(calls):
+        words, sent = _tool_call(call, f"{where}.tool_calls[{index}]")
+        read += words
+        sent_calls.append(sent)
     call_id = message.get("tool_call_id")
-    sent = Message("tool" if role == "function" else str(role), text, tuple(calls), call_id if call_id else None)
-    # The client's tool calls reach the answerer too, so they are read as what they are: text.
-    read = "\n".join([text, *(str(call.get("function")) for call in calls)]) if calls else text
+    if call_id:
+        call_id = _name(call_id, f"{where}.tool_call_id")
+        read.append(call_id)
+    message_sent = Message("tool" if role == "function" else str(role), text, tuple(sent_calls), call_id or None)
+    # The text comes last: it is what a customer's last part stands for.
     return [
-        Part(origin, read, message=sent),
         *(Part(origin, "", unread=kind) for kind in unread),
+        Part(origin, "\n".join(read), message=message_sent),
     ]
+
+
+def _tool_call(call: Any, where: str) -> tuple[list[str], Mapping[str, Any]]:
+    """The texts of a tool call, and the call as it is sent: it reaches the answerer, so nothing unread stays in it."""
+    function = call.get("function") if isinstance(call, Mapping) else None
+    if not isinstance(function, Mapping):
+        raise UsageError(f"{where}: a tool call is an object with a function")
+    call_id = _name(call.get("id") or "", f"{where}.id")
+    name = _name(function.get("name"), f"{where}.function.name")
+    arguments = _name(function.get("arguments") or "", f"{where}.function.arguments")
+    sent = {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+    return [text for text in (name, arguments, call_id) if text], sent
+
+
+def _name(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise UsageError(f"{where}: found {type(value).__name__}, allowed is a text")
+    return _whole(value)
+
+
+def _whole(text: str) -> str:
+    """The text without lone surrogates, which no wire can carry: each becomes U+FFFD, for checks and answerer alike."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def _text(content: Any, where: str) -> tuple[str, list[str]]:
     if content is None or isinstance(content, str):
-        return content or "", []
+        return _whole(content or ""), []
     if not isinstance(content, Sequence):
         raise UsageError(f"{where}.content: found {type(content).__name__}, allowed is a text or a list of parts")
     texts: list[str] = []
@@ -168,7 +215,7 @@ def _text(content: Any, where: str) -> tuple[str, list[str]]:
     for index, piece in enumerate(content):
         kind = piece.get("type") if isinstance(piece, Mapping) else None
         if kind in ("text", "input_text") and isinstance(piece.get("text"), str):
-            texts.append(piece["text"])
+            texts.append(_whole(piece["text"]))
         elif isinstance(kind, str):
             unread.append(kind)
         else:

@@ -127,7 +127,7 @@ class ThreatClassifier(Protocol):
 
 
 class ScopeClassifier(Protocol):
-    """Scores a customer's text for one company."""
+    """Scores a customer's text for one company; reads it whole, however long it is."""
 
     version: str
     low: float
@@ -193,12 +193,7 @@ class LocalScopeJudge:
     def _judge(self, subject: Subject, _stop: StopFlag) -> Verdict:
         version = self.classifier.version
         context = "\n".join(part.text for part in recent(subject.context))
-        try:
-            pieces = [window.text for window in windows(subject.text, size=CHUNK_CHARS, overlap=CHUNK_OVERLAP)]
-        except TooLong as error:
-            return too_long(error, "local", version)
-        scores = [self.classifier.score(piece, context=context) for piece in pieces]
-        worst = max(scores, key=lambda scored: scored.score)
+        worst = self.classifier.score(subject.text, context=context)
         high = self.classifier.high if self.flag_above is None else self.flag_above
         low = self.classifier.low if self.pass_below is None else self.pass_below
         if worst.score >= high:

@@ -13,6 +13,12 @@ from quorate.events import Answered, Branch, Cancelled, Delta, Event, Failed, br
 from quorate.merges import NOTHING, Decision, Quorum, Start, Step, Undecided
 
 
+def _error(end: Failed | Cancelled) -> Exception:
+    if isinstance(end, Cancelled):
+        return UsageError(f"cancelled: {end.why}")
+    return end.error if isinstance(end.error, Exception) else UsageError(repr(end.error))
+
+
 class Worst:
     """A merge: the first flag decides; else, when all `n` have ended, a failure, an abstention, or the top score.
 
@@ -36,10 +42,8 @@ class Worst:
                 if verdict.outcome == "flag":
                     return Step(decision=Decision(verdict, f"{name} flagged", by=name), done=True)
                 self._verdicts.append(verdict)
-            case Failed(error=error):
-                self._error = error if isinstance(error, Exception) else UsageError(repr(error))
-            case Cancelled(why=why):
-                self._error = UsageError(f"cancelled: {why}")
+            case Failed() | Cancelled():
+                self._error = _error(event)
             case _:
                 return NOTHING
         self._ended += 1
@@ -54,8 +58,9 @@ class Worst:
 class Tiered:
     """A merge over tiers, cheapest first: the first verdict that is sure enough decides.
 
-    The last tier's verdict always decides, whenever it comes. A tier that is not sure, or fails, starts the next
-    one at once if it still waits for its head start to be over.
+    The last tier's verdict always decides, whenever it comes; its failure only once no other tier can decide any
+    more. A tier that is not sure, or fails, starts the next one at once if it still waits for its head start to be
+    over.
 
     Args:
         branches: one for each tier, in order; the merge starts all but the first.
@@ -70,8 +75,8 @@ class Tiered:
         self._names = [tier.name for tier in branches]
         self._sure = sure
         self._head_start_s = head_start_s
-        self._unsure: dict[str, Verdict] = {}
         self._ended: set[str] = set()
+        self._error: Exception | None = None
 
     def start(self) -> Step[Verdict]:
         """Start the later tiers, each behind its head start."""
@@ -80,26 +85,24 @@ class Tiered:
 
     def feed(self, event: Event) -> Step[Verdict]:
         """Take a tier's verdict."""
-        name = event.branch
-        error: Exception | None = None
+        name, last = event.branch, self._names[-1]
         match event:
             case Answered(value=Verdict() as verdict):
-                if name == self._names[-1] or self._sure(verdict):
+                if name == last or self._sure(verdict):
                     return Step(decision=Decision(verdict, f"decided by {name}", by=name), done=True)
-                self._unsure[name] = verdict
-            case Failed(error=failure):
-                error = failure if isinstance(failure, Exception) else UsageError(repr(failure))
-            case Cancelled(why=why):
-                error = UsageError(f"cancelled: {why}")
+            case Failed() | Cancelled():
+                if name == last:
+                    self._error = _error(event)
             case Delta():
                 return Step(discard=(event,))
             case _:
                 return NOTHING
         self._ended.add(name)
-        if name == self._names[-1] and error is not None:
-            return Step(fail=error, done=True)
-        following = self._branches[self._names.index(name) + 1]
-        return NOTHING if following.name in self._ended else Step(start=(Start(following),))
+        if self._error is not None and len(self._ended) == len(self._branches):
+            return Step(fail=self._error, done=True)
+        following = self._branches[self._names.index(name) + 1 :]
+        waiting = following[:1] if following and following[0].name not in self._ended else ()
+        return Step(start=tuple(Start(tier) for tier in waiting))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +186,7 @@ class AfterRefusal:
 
     A refused turn is not refused again by itself: the answerer does not see it. It counts for what it adds to
     the new text, so an attack split over both is still found: the text is flagged when what is new is flagged, or
-    when everything together is and the refused turns alone are not.
+    when everything together is and the refused turns alone are not; an abstention is read the same way.
     """
 
     inner: Judge
@@ -192,9 +195,7 @@ class AfterRefusal:
         """Judge; without refused turns this is the inner judge alone."""
         old = tuple(part for part in subject.parts if part.refused)
         new = tuple(part for part in subject.parts if not part.refused)
-        if not old:
-            return await self.inner.judge(subject)
-        if not new:
+        if not old or not new:
             return await self.inner.judge(subject)
         shares = {"new": new, "together": subject.parts, "refused": old}
         calls: list[Branch[Any]] = [
@@ -206,11 +207,15 @@ class AfterRefusal:
 
 
 class _Seam:
-    """A merge over "new", "together" and "refused": see `AfterRefusal`."""
+    """A merge over "new", "together" and "refused": see `AfterRefusal`.
+
+    A failure decides only when nothing can be flagged any more. Not knowing the refused turns makes it stricter, so
+    their failure alone is none.
+    """
 
     def __init__(self) -> None:
         self._seen: dict[str, Verdict] = {}
-        self._ended: set[str] = set()
+        self._errors: dict[str, Exception] = {}
 
     def start(self) -> Step[Verdict]:
         return NOTHING
@@ -219,36 +224,30 @@ class _Seam:
         match event:
             case Answered(branch=name, value=Verdict() as verdict):
                 self._seen[name] = verdict
-            case Failed(branch=name, error=error):
-                # Not knowing the refused turns makes it stricter, so that alone is no failure.
-                if name != "refused":
-                    failure = error if isinstance(error, Exception) else UsageError(repr(error))
-                    return self._flagged_new() or Step(fail=failure, done=True)
-            case Cancelled(branch=name):
-                pass
+            case Failed(branch=name) | Cancelled(branch=name):
+                self._errors[name] = _error(event)
             case _:
                 return NOTHING
-        self._ended.add(event.branch)
         return self._settle()
 
-    def _flagged_new(self) -> Step[Verdict] | None:
-        new = self._seen.get("new")
+    def _settle(self) -> Step[Verdict]:
+        new, together = self._seen.get("new"), self._seen.get("together")
+        ended = self._seen.keys() | self._errors.keys()
         if new is not None and new.outcome == "flag":
             return Step(decision=Decision(new, "new text flagged", by="new"), done=True)
-        return None
+        if together is not None and self._rank("together") > self._rank("new"):
+            if "refused" not in ended:
+                return NOTHING
+            across = self._rank("together") > self._rank("refused")
+            if across and (together.outcome == "flag" or new is not None):
+                why = f"{together.outcome} across the turns"
+                return Step(decision=Decision(together, why, by="together"), done=True)
+        if not {"new", "together"} <= ended:
+            return NOTHING
+        if new is None or together is None:
+            return Step(fail=self._errors.get("new") or self._errors["together"], done=True)
+        return Step(decision=Decision(new, "nothing across the turns", by="new"), done=True)
 
-    def _settle(self) -> Step[Verdict]:
-        flagged = self._flagged_new()
-        if flagged is not None:
-            return flagged
-        if "new" not in self._seen or "together" not in self._seen:
-            return NOTHING
-        new, together = self._seen["new"], self._seen["together"]
-        if together.outcome != "flag":
-            return Step(decision=Decision(new, "nothing across the turns", by="together"), done=True)
-        if "refused" not in self._ended:
-            return NOTHING
-        refused = self._seen.get("refused")
-        if refused is not None and refused.outcome == "flag":
-            return Step(decision=Decision(new, "only the refused turn was flagged", by="refused"), done=True)
-        return Step(decision=Decision(together, "flagged across the turns", by="together"), done=True)
+    def _rank(self, name: str) -> int:
+        verdict = self._seen.get(name)
+        return ("pass", "abstain", "flag").index(verdict.outcome) if verdict is not None else 0

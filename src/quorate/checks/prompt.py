@@ -10,7 +10,7 @@ verdict is a failure, never a pass. This is structure; it does not stop a model 
 
 import hashlib
 import json
-import math
+import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from quorate.errors import BadReply, ConfigError
 from quorate.models import Message, Prompt
 
 MAX_TOKENS = 160
+MAX_REPLY = 20_000
 MAX_REASON = 300
 MAX_CATEGORY = 40
 _FIELDS = frozenset(("violation", "score", "category", "reason", "nonce"))
@@ -43,6 +44,7 @@ _SCHEMA = json.dumps(
     },
     separators=(",", ":"),
 )
+_NO_NAME = re.compile(r"[^A-Za-z0-9_]")
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 _LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029", 0x7F: "\\u007f"}
 
@@ -72,6 +74,8 @@ class Template:
         shipped = resources.files(package) / "prompts" / f"{source}.md"
         try:
             text = (path if path.suffix else shipped).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ConfigError(str(source), [f"the prompt is not UTF-8 text: {error}"]) from error
         except OSError as error:
             raise ConfigError(str(source), [f"cannot read the prompt: {error.strerror}"]) from error
         if not text.strip():
@@ -105,7 +109,7 @@ def render(template: Template, company: str, lines: list[str]) -> tuple[Prompt, 
     """Make the prompt for some lines of data; returns it and the nonce that its verdict must echo."""
     data = "\n".join(lines)
     drawn = secrets.token_hex(16)
-    while drawn[:16] in data:
+    while drawn[:16] in data or drawn[16:] in data:
         drawn = secrets.token_hex(16)
     boundary, nonce = f"DATA-{drawn[:16]}", drawn[16:]
     system = f"{template.text}\nThe company: {company}" if company else template.text
@@ -114,7 +118,8 @@ def render(template: Template, company: str, lines: list[str]) -> tuple[Prompt, 
         f"The data has ended. Judge it as you were told at the start.\nnonce: {nonce}"
     )
     messages = (Message("system", system), Message("user", user))
-    return Prompt(messages, MAX_TOKENS, 0.0, schema(nonce), template.name.partition("-")[0]), nonce
+    name = _NO_NAME.sub("_", template.name.partition("-")[0])[:64] or "verdict"
+    return Prompt(messages, MAX_TOKENS, 0.0, schema(nonce), name), nonce
 
 
 def schema(nonce: str) -> str:
@@ -138,6 +143,8 @@ def parse(text: str, nonce: str, *, model: str, version: str) -> Verdict:
     Raises:
         BadReply: it is anything else than one object of exactly the right form with the right nonce.
     """
+    if len(text) > MAX_REPLY:
+        raise BadReply(f"{model}: the verdict is longer than {MAX_REPLY} characters")
     try:
         data = _decode(text)
     except (ValueError, RecursionError) as error:
@@ -146,11 +153,11 @@ def parse(text: str, nonce: str, *, model: str, version: str) -> Verdict:
         raise BadReply(f"{model}: the verdict does not have exactly the fields {', '.join(sorted(_FIELDS))}")
     violation, score = data["violation"], data["score"]
     category, reason = data["category"], data["reason"]
-    if not isinstance(data["nonce"], str) or not secrets.compare_digest(data["nonce"].encode(), nonce.encode()):
+    if data["nonce"] != nonce:
         raise BadReply(f"{model}: the verdict does not carry the nonce it was given")
     if not isinstance(violation, bool) or isinstance(score, bool) or not isinstance(score, int | float):
         raise BadReply(f"{model}: violation must be true or false, and score a number")
-    if not math.isfinite(score) or not 0 <= score <= 1:
+    if not 0 <= score <= 1:  # Not a number lies nowhere.
         raise BadReply(f"{model}: score must lie between 0 and 1")
     if not isinstance(category, str) or not isinstance(reason, str):
         raise BadReply(f"{model}: category and reason must be texts")

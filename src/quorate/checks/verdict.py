@@ -1,10 +1,10 @@
 """Verdicts, and the one interface behind which every way of judging stands."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
-from quorate.checks.conversation import Subject
+from quorate.checks.conversation import Subject, standing
 from quorate.merges import OnError, Ruling
 
 VerdictOutcome = Literal["pass", "flag", "abstain"]
@@ -76,8 +76,11 @@ class Check:
         """Judge, and sign the verdict with the check's id.
 
         What is too long, or of a kind nobody can read, is not judged: the first is flagged, the second does what
-        `on_unread` says.
+        `on_unread` says. Turns that were refused before, and that the answerer does not see, are left out where
+        they alone make it too long.
         """
+        if len(subject.text) > self.max_chars:
+            subject = replace(subject, parts=standing(subject.parts))
         if len(subject.text) > self.max_chars:
             reason = f"longer than {self.max_chars} characters"
             return Verdict("flag", 1.0, "too_long", reason, "limit", "limit", self.id)

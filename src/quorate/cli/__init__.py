@@ -1,0 +1,77 @@
+"""The command line. Each subcommand is imported when it is called, so that `--help` answers at once."""
+
+import argparse
+import asyncio
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from quorate.cli.safe import safe
+from quorate.errors import QuorateError, UsageError
+
+USAGE, FAILURE, INTERRUPTED = 2, 1, 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="quorate",
+        description="Checks run beside the answer; nothing leaves until they pass.",
+        epilog="Exit codes of ask: 0 admitted, 3 refused, 4 handed over, 2 usage or config error, 1 failure.",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    ask = commands.add_parser("ask", help="screen and answer one message")
+    ask.add_argument("text", metavar="TEXT", help="the message; - reads it from standard input")
+    ask.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    _shared(ask)
+    check = commands.add_parser("check", help="screen many messages, without answering them")
+    check.add_argument("file", metavar="FILE", help='JSONL with {"id", "text"} or {"id", "messages"}; - for stdin')
+    check.add_argument("--out", type=Path, metavar="FILE", help="write the decisions here instead of to stdout")
+    check.add_argument("--concurrency", type=int, default=8, metavar="N", help="messages at once (default 8)")
+    check.add_argument("--resume", action="store_true", help="go on with a run that was stopped; needs --out")
+    _shared(check)
+    demo = commands.add_parser("demo", help="three acts: an honest message, an attack, a slow check")
+    demo.add_argument("--no-prompt", action="store_true", help="do not ask for messages of your own at the end")
+    init = commands.add_parser("init", help="write a starter config and help centre")
+    init.add_argument("dir", type=Path, metavar="DIR", help="a folder that is empty or not there yet")
+    doctor = commands.add_parser("doctor", help="say whether config, models, keys and knowledge are usable")
+    doctor.add_argument("--config", type=Path, metavar="FILE")
+    stand_in = commands.add_parser("stand-in", help="run an OpenAI-compatible stand-in server", add_help=False)
+    stand_in.add_argument("rest", nargs=argparse.REMAINDER)
+    return parser
+
+
+def _shared(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--config", type=Path, metavar="FILE", help="a quorate.toml; without it the example company")
+    command.add_argument("--evaluate-all", action="store_true", help="let every check finish; decides the same")
+    command.add_argument("--base-url", metavar="URL", help="give checks and answer to a model at this address")
+    command.add_argument("--model", metavar="NAME", help="the model's name there (key: QUORATE_API_KEY)")
+    command.add_argument("--log", type=Path, metavar="FILE", help="append one line of JSON for each event")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    if words[:1] == ["stand-in"]:
+        standin = importlib.import_module("quorate.testing.standin")
+        code: int = standin.main(words[1:])
+        return code
+    args = _parser().parse_args(words)
+    try:
+        module = importlib.import_module(f"quorate.cli.{args.command}")
+        result: int = asyncio.run(module.run(args))
+        return result
+    except UsageError as error:
+        print(f"quorate: {safe(str(error))}", file=sys.stderr)
+        return USAGE
+    except QuorateError as error:
+        print(f"quorate: {type(error).__name__}: {safe(str(error))}", file=sys.stderr)
+        return FAILURE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # The reader has gone; there is nobody to tell.
+        return FAILURE

@@ -363,8 +363,7 @@ class Run(Generic[R]):
 
     def _close(self) -> None:
         if self._parent is not None:
-            self._parent.spend(self.timeline.usage)
-            self._parent.span.children.append(self.timeline)
+            self._parent.span.add(self.timeline)
         for observer in self._observers:
             self._tell(observer.ended, self)
         for arm in self._arms.values():

@@ -6,6 +6,9 @@ from typing import Literal
 
 from quorate.events import NO_USAGE, Usage
 
+MAX_CHILDREN = 64
+"""Nested runs that a span lists; of those beyond, as a worker with a long queue has them, only the usage is kept."""
+
 Ending = Literal["answered", "failed", "cancelled"]
 
 
@@ -24,7 +27,8 @@ class Span:
         abandoned: True where it ignored its cancellation and was left to the reaper.
         usage: what it spent, nested runs included.
         wasted: True where that did not count for the outcome.
-        children: timelines of the runs nested in it.
+        children: timelines of the runs nested in it, the first `MAX_CHILDREN` of them.
+        unlisted_waste: what the runs beyond those wasted.
     """
 
     branch: str
@@ -38,13 +42,22 @@ class Span:
     usage: Usage = NO_USAGE
     wasted: bool = False
     children: list["Timeline"] = field(default_factory=list)
+    unlisted_waste: Usage = NO_USAGE
+
+    def add(self, child: "Timeline") -> None:
+        """Take in the timeline of a nested run that has ended, and its usage."""
+        self.usage = self.usage + child.usage
+        if len(self.children) < MAX_CHILDREN:
+            self.children.append(child)
+        else:
+            self.unlisted_waste = self.unlisted_waste + child.wasted
 
     @property
     def waste(self) -> Usage:
         """What was spent here for nothing, nested runs looked into."""
         if self.wasted:
             return self.usage
-        return sum((child.wasted for child in self.children), NO_USAGE)
+        return sum((child.wasted for child in self.children), self.unlisted_waste)
 
 
 @dataclass(slots=True)

@@ -23,7 +23,7 @@ from quorate.models import Emit, Message, Prompt, Reply, ToolCall, ToolCallDelta
 from quorate.models.http import Session, mapped, proxy_for, read_bounded, status_error
 from quorate.models.sse import EventStream
 
-_BYTES_PER_TOKEN = 4
+_CHARS_PER_TOKEN = 4
 """Rule of thumb for English text, used only where the server gave no count."""
 
 _QUIRKS = ("json_schema", "response_format", "stream_options", "max_completion_tokens", "max_tokens", "temperature")
@@ -169,7 +169,7 @@ class OpenAIModel:
             ours = mapped(self._where, error)
             raise (StreamBroken(str(ours)) if reading.spoke else ours) from None
         finally:
-            usage = self._usage(reading, body, prompt)
+            usage = self._usage(reading, prompt)
             spend(usage)
         return reading.reply(self._model, usage)
 
@@ -196,12 +196,12 @@ class OpenAIModel:
             text = text.replace(self._key, "[key]")
         return status_error(self._where, response, text)
 
-    def _usage(self, reading: "_Reading", body: bytes, prompt: Prompt) -> Usage:
+    def _usage(self, reading: "_Reading", prompt: Prompt) -> Usage:
         counts = reading.usage
         if counts is not None:
             read, written = counts
         else:
-            read = len(body) // _BYTES_PER_TOKEN
+            read = sum(len(message.content) for message in prompt.messages) // _CHARS_PER_TOKEN
             # A server that is not streaming may well finish what it was asked for: count the whole allowance.
             written = reading.pieces if reading.emit is not None else (prompt.max_tokens or 0)
         cost = (read * self._price.input_usd + written * self._price.output_usd) / 1e6

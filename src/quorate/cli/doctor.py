@@ -1,0 +1,46 @@
+"""`quorate doctor`: is everything that the config names usable?"""
+
+import argparse
+from collections.abc import AsyncIterator
+
+from quorate.cli.safe import safe
+from quorate.errors import QuorateError
+from quorate.models import Message, Prompt
+from quorate.settings import Settings, api_key, load_settings
+from quorate.wiring import App, example_config, load
+
+HELLO = Prompt((Message("user", "Say hello."),), max_tokens=5)
+
+
+async def run(args: argparse.Namespace) -> int:
+    """Say one line for each part; returns 0 when all are usable, 1 when not, 2 for a config with mistakes."""
+    path = args.config if args.config is not None else example_config()
+    settings = load_settings(path)
+    print(safe(f"ok    config     {path}"))
+    broken = False
+    async with load(path, settings=settings) as app:
+        async for good, line in _findings(app, settings):
+            broken |= not good
+            print(safe(f"{'ok  ' if good else 'FAIL'}  {line}", lines=False))
+    return 1 if broken else 0
+
+
+async def _findings(app: App, settings: Settings) -> AsyncIterator[tuple[bool, str]]:
+    if app.knowledge is not None:
+        sections = app.knowledge.sections
+        articles = len({section.file for section in sections})
+        yield True, f"knowledge  {articles} articles, {len(sections)} sections"
+    for name, table in settings.models.items():
+        if table.api_key_env and api_key(table) is None:
+            yield False, f"model      {name}: the environment has no {table.api_key_env}; set it to the model's key"
+            continue
+        try:
+            reply = await app.models[name].complete(HELLO)
+        except QuorateError as error:
+            yield False, f"model      {name}: {error}"
+        else:
+            yield True, f"model      {name}: {reply.model} answers"
+    decision = await app.door.decide("Hello, where is my order?", evaluate_all=True)
+    for row in decision.verdicts:
+        by = f" by {row.model} ({row.version})" if row.model else f": {row.reason}"
+        yield row.outcome != "error", f"check      {row.check}: {row.outcome}{by}"

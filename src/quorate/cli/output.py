@@ -1,0 +1,67 @@
+"""A decision as JSON, in the form that other programs read. Fields are only ever added."""
+
+from typing import Any
+
+from quorate.apps.frontdoor import Decision
+from quorate.engine import Span
+from quorate.events import Usage
+
+SCHEMA = "quorate.decision/1"
+
+
+def as_json(decision: Decision, *, reply: bool = True) -> dict[str, Any]:
+    """The decision with its verdicts, timeline and usage. Times in milliseconds since the start of the message."""
+    timeline = decision.timeline
+    out: dict[str, Any] = {
+        "schema": SCHEMA,
+        "decision": decision.decision,
+        "decided_by": decision.decided_by,
+    }
+    if reply:
+        out["reply"] = decision.reply
+    out["verdicts"] = [
+        {
+            "check": row.check,
+            "outcome": row.outcome,
+            "score": None if row.score is None else round(row.score, 6),
+            "category": row.category,
+            "reason": row.reason,
+            "model": row.model,
+            "version": row.version,
+            "elapsed_ms": round(row.elapsed_ms, 3),
+        }
+        for row in decision.verdicts
+    ]
+    out["timeline"] = [_span(span) for span in timeline]
+    out["usage"] = _usage(timeline.usage, timeline.wasted)
+    out["elapsed_ms"] = round(decision.elapsed_ms, 3)
+    return out
+
+
+def _span(span: Span) -> dict[str, Any]:
+    return {
+        "branch": span.branch,
+        "started_ms": _ms(span.started_s),
+        "first_ms": _ms(span.first_s),
+        "ended_ms": _ms(span.ended_s),
+        "ended": span.ended,
+        "why": span.why,
+        "usage": _usage(span.usage, span.waste),
+    }
+
+
+def _usage(usage: Usage, wasted: Usage) -> dict[str, Any]:
+    return {
+        "calls": usage.calls,
+        "cancelled_calls": usage.cut_calls,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "wasted_tokens": wasted.tokens,
+        "cost_usd": usage.cost_usd,
+        "wasted_usd": wasted.cost_usd,
+        "estimated": usage.estimated,
+    }
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(1000 * seconds, 3)
