@@ -2,7 +2,7 @@
 
 from quorate.apps.answer import Answer
 from quorate.apps.frontdoor import FrontDoor, Policy, Refusals
-from quorate.checks import Check, Conversation, PromptJudge, Template
+from quorate.checks import Check, Conversation, PromptJudge, Subject, Template
 from quorate.events import Branch, Context
 from quorate.merges import Veto
 from quorate.models import Message, Model, Prompt
@@ -57,7 +57,7 @@ class Ours:
                 return None
             return "".join([piece async for piece in response])
 
-    async def fan_out(self, judge: PromptJudge, subjects: list) -> bool:
+    async def fan_out(self, judge: PromptJudge, subjects: list[Subject]) -> bool:
         branches = [Branch(str(i), lambda _c, s=subject: judge.judge(s)) for i, subject in enumerate(subjects)]
         rule = {"pass": "admit", "flag": "block", "abstain": "escalate"}
         merge = Veto([b.name for b in branches], rule=lambda verdict: rule[verdict.outcome])

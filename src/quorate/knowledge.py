@@ -3,6 +3,7 @@
 Ranking is BM25 (Robertson and Zaragoza, 2009) by bm25s over stemmed words; Markdown is parsed by markdown-it-py.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,7 @@ class Found:
 
 def sections_of(markdown: str, file: str) -> list[Section]:
     """Cut an article at its headings. Headings inside code blocks are text, as Markdown has it."""
-    lines = markdown.splitlines()
+    lines = re.split(r"\r\n?|\n", markdown)  # As Markdown has it: no other character ends a line.
     tokens = MarkdownIt().parse(markdown)
     cuts: list[tuple[int, int, str, str]] = []
     for i, token in enumerate(tokens):
@@ -58,10 +59,10 @@ def sections_of(markdown: str, file: str) -> list[Section]:
     title = next((text for _, _, tag, text in cuts if tag == "h1"), Path(file).stem.replace("-", " "))
     sections: list[Section] = []
     starts = [(0, 0, "", ""), *cuts]
-    for (_, after, tag, heading), following in zip(starts, [*cuts, (len(lines), 0, "", "")], strict=True):
+    for (_, after, _, heading), following in zip(starts, [*cuts, (len(lines), 0, "", "")], strict=True):
         text = "\n".join(lines[after : following[0]]).strip()
         if text:
-            sections.append(Section(title, "" if tag in ("", "h1") else heading, text, file))
+            sections.append(Section(title, "" if heading == title else heading, text, file))
     return sections
 
 
@@ -104,7 +105,7 @@ class Knowledge:
         sections: list[Section] = []
         for file in files:
             try:
-                sections += sections_of(file.read_text(encoding="utf-8"), file.relative_to(folder).as_posix())
+                sections += sections_of(file.read_text(encoding="utf-8-sig"), file.relative_to(folder).as_posix())
             except (OSError, UnicodeDecodeError) as error:
                 problems.append(f"{file.name}: cannot be read as UTF-8 text ({error})")
         if problems:

@@ -85,9 +85,7 @@ def section(
 
 def race(calls: Mapping[str, Emitter[T]], *, timeout_s: float | None = TIMEOUT_S) -> Run[T]:
     """Let callables run against each other; the first to speak wins, the others are cancelled."""
-    return fan_out(
-        [Branch(name, work, timeout_s) for name, work in calls.items()], Race(calls), timeout_s=timeout_s
-    )
+    return fan_out([Branch(name, work, timeout_s) for name, work in calls.items()], Race(calls), timeout_s=timeout_s)
 
 
 async def hedge(call: Call[T], *, after_s: float, timeout_s: float | None = TIMEOUT_S) -> T:

@@ -1,10 +1,12 @@
 """`quorate.toml`: read, checked whole, every mistake reported at once with its key, what was found, what is allowed."""
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import snowballstemmer
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from quorate.errors import ConfigError
@@ -15,11 +17,17 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 OnError = Literal["block", "allow", "escalate"]
 Origin = Literal["system", "customer", "assistant", "tool", "retrieved"]
+File = Annotated[Path, Field(strict=False)]
+_USER = re.compile(r"(?<=//)[^/]*@")
 LOCAL = "local"
+QUOTE = "quote"
+RESERVED = frozenset(("answer", "deadline"))
+"""What no check can be named, because decisions and timelines use it."""
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+    # Strict: TOML has types, so "5" is no number and 1 is no truth.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, str_strip_whitespace=True)
 
 
 class Company(_Table):
@@ -33,8 +41,8 @@ class Company(_Table):
 class KnowledgeTable(_Table):
     """The help centre: a folder of Markdown, a file of example questions (one a line), its language."""
 
-    folder: Path
-    examples: Path | None = None
+    folder: File
+    examples: File | None = None
     language: str = "english"
 
 
@@ -44,7 +52,7 @@ class ModelTable(_Table):
     base_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s@]+$")]
     model: Text
     api_key_env: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
-    ca_file: Path | None = None
+    ca_file: File | None = None
     first_s: Seconds = 20.0
     idle_s: Seconds = 20.0
     total_s: Seconds = 120.0
@@ -69,7 +77,7 @@ class CheckTable(_Table):
     question: Text | None = None
     models: Annotated[list[Name | Annotated[list[Name], Field(min_length=1)]], Field(min_length=1)] = [LOCAL]
     flags: Annotated[int, Field(ge=1)] | None = None
-    prompt: Path | None = None
+    prompt: File | None = None
     threshold: Share | None = None
     pass_below: Share | None = None
     clear_below: Share = 0.0
@@ -113,10 +121,14 @@ class RefusalTable(_Table):
 
     uniform_refusal: bool = False
     default: Text = "Sorry, I can't help with this message here. I'm happy to help with questions about {company}."
-    scope: Text = "I can only help with questions about {company}: orders, products, your account and the like. "
+    scope: Text = (
+        "I can only help with questions about {company}: orders, products, your account and the like. "
         "What can I do for you there?"
-    threat: Text = "I can't act on this message as it is written. If you have a question about {company}, "
-        "please ask it in your own words."
+    )
+    threat: Text = (
+        "I can't act on this message as it is written. "
+        "If you have a question about {company}, please ask it in your own words."
+    )
     too_long: Text = "This message is too long for me to read. Please send the part that your question is about."
     unread: Text = "I can only read text here. Please describe in words what you have attached."
     error: Text = "I could not check your message just now. Please try again in a moment, or reach a person: {contact}"
@@ -145,7 +157,7 @@ def load_settings(path: Path) -> Settings:
         ConfigError: it cannot be read, is not TOML, or has mistakes; all of them are listed.
     """
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(str(path), [f"cannot be read: {error.strerror}; `quorate init DIR` writes one"]) from error
     except UnicodeDecodeError as error:
@@ -169,7 +181,7 @@ def check_settings(raw: dict[str, Any], *, source: Path) -> Settings:
         problems = [_told(detail) for detail in error.errors()]
     problems += _unresolved(raw, source.parent)
     if problems or settings is None:
-        raise ConfigError(str(source), problems)
+        raise ConfigError(str(source), [_line(problem) for problem in problems])
     return settings
 
 
@@ -183,12 +195,18 @@ def api_key(table: ModelTable) -> str | None:
     return os.environ.get(table.api_key_env) if table.api_key_env else None
 
 
+def _line(problem: str) -> str:
+    """One line, whatever control characters keys and values hold."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in problem)
+
+
 def _told(detail: Any) -> str:
-    where = ".".join(
-        str(key) for key in detail["loc"] if not str(key).startswith(("constrained-", "list[", "function-"))
-    )
+    no_keys = ("constrained-", "list[", "function-", "[key]")  # What pydantic adds to the path.
+    where = ".".join(str(key) for key in detail["loc"] if not str(key).startswith(no_keys))
     found = detail.get("input")
-    shown = "a table" if isinstance(found, dict) else repr(found)[:80]
+    shown = "a table" if isinstance(found, dict) else _USER.sub("...@", repr(found)[:80])
+    if detail["loc"][-1] == "api_key_env":
+        shown = "something else than the name of a variable"  # It may be the key itself.
     match detail["type"]:
         case "extra_forbidden":
             allowed = ", ".join(_fields(detail["loc"])) or "nothing"
@@ -220,34 +238,61 @@ def _unresolved(raw: dict[str, Any], base: Path) -> list[str]:
     for name, check in checks.items():
         table = _dict(check)
         kind = table.get("kind", name)
-        if kind not in ("scope", "threat"):
+        if kind not in ("scope", "threat") and "kind" not in table:
             problems.append(f"checks.{name}.kind: is missing; a check of your own says 'scope' or 'threat'")
+        if name in RESERVED:
+            problems.append(f"checks.{name}: found a reserved name; allowed is any but {', '.join(sorted(RESERVED))}")
         problems += _of_check(f"checks.{name}", table, models, allowed)
         if kind == "scope" and LOCAL in _flat(table.get("models", [LOCAL])) and "knowledge" not in raw:
             problems.append(f"checks.{name}.models: the local scope check learns from [knowledge], which is missing")
         problems += _file(f"checks.{name}.prompt", table.get("prompt"), base)
     for name, model in models.items():
-        fallback = _dict(model).get("fallback")
-        if fallback is not None and (fallback not in models or fallback == name):
-            others = ", ".join(m for m in models if m != name) or "none"
-            problems.append(f"models.{name}.fallback: found {fallback!r}; allowed are {others}")
-        problems += _file(f"models.{name}.ca_file", _dict(model).get("ca_file"), base)
-    answer = _dict(raw.get("answer")).get("model", "quote")
-    if answer != "quote" and answer not in models:
-        problems.append(f"answer.model: found {answer!r}; allowed are {', '.join(['quote', *models])}")
-    if answer == "quote" and "knowledge" not in raw:
+        problems += _of_model(name, _dict(model), models, base)
+    ca_files = {str(table["ca_file"]) for table in map(_dict, models.values()) if "ca_file" in table}
+    if len(ca_files) > 1:
+        found = ", ".join(sorted(ca_files))
+        problems.append(f"models.*.ca_file: found {found}; all models share one session, so name one file for all")
+    answer = _dict(raw.get("answer")).get("model", QUOTE)
+    if answer not in [QUOTE, *models]:
+        problems.append(f"answer.model: found {answer!r}; allowed are {', '.join([QUOTE, *models])}")
+    if answer == QUOTE and "knowledge" not in raw:
         problems.append("answer.model: 'quote' quotes from [knowledge], which is missing")
-    knowledge = _dict(raw.get("knowledge"))
-    folder = knowledge.get("folder")
-    if isinstance(folder, str) and not resolve(base, Path(folder)).is_dir():
+    for name in _dict(_dict(raw.get("refusals")).get("checks")):
+        if name not in checks:
+            problems.append(f"refusals.checks.{name}: is no check; allowed are {', '.join(checks) or 'none'}")
+    return problems + _of_knowledge(_dict(raw.get("knowledge")), base)
+
+
+def _of_knowledge(table: dict[str, Any], base: Path) -> list[str]:
+    problems = _file("knowledge.examples", table.get("examples"), base)
+    folder, language = table.get("folder"), table.get("language", "english")
+    if isinstance(folder, str) and not os.path.isdir(resolve(base, Path(folder))):  # Never raises, as Path may.
         problems.append(f"knowledge.folder: {folder!r} is not a folder")
-    return problems + _file("knowledge.examples", knowledge.get("examples"), base)
+    if isinstance(language, str) and language not in (known := snowballstemmer.algorithms()):
+        problems.append(f"knowledge.language: found {language!r}; allowed are {', '.join(known)}")
+    return problems
+
+
+def _of_model(name: str, table: dict[str, Any], models: dict[str, Any], base: Path) -> list[str]:
+    problems = _file(f"models.{name}.ca_file", table.get("ca_file"), base)
+    if name in (LOCAL, QUOTE):
+        problems.append(f"models.{name}: found a reserved name; allowed is any but {LOCAL}, {QUOTE}")
+    fallback = table.get("fallback")
+    # A fallback of a fallback would be one of its own, or a circle.
+    ends = [other for other, its in models.items() if other != name and "fallback" not in _dict(its)]
+    if fallback is not None and fallback not in ends:
+        allowed = f"allowed are models without a fallback: {', '.join(ends) or 'there is none'}"
+        problems.append(f"models.{name}.fallback: found {fallback!r}; {allowed}")
+    return problems
 
 
 def _of_check(where: str, table: dict[str, Any], models: dict[str, Any], allowed: str) -> list[str]:
     tiers = table.get("models", [LOCAL])
     unknown = [name for name in _flat(tiers) if name != LOCAL and name not in models]
     problems = [f"{where}.models: found {name!r}; allowed are {allowed}" for name in unknown]
+    if isinstance(tiers, list):
+        twice = [tier for at, tier in enumerate(tiers) if tier in tiers[:at]]
+        problems += [f"{where}.models: found {tier!r} twice; allowed is each tier once" for tier in twice]
     panels = [len(tier) for tier in tiers if isinstance(tier, list)] if isinstance(tiers, list) else []
     flags = table.get("flags")
     if isinstance(flags, int) and (not panels or flags > min(panels)):
@@ -257,7 +302,7 @@ def _of_check(where: str, table: dict[str, Any], models: dict[str, Any], allowed
 
 
 def _file(where: str, value: Any, base: Path) -> list[str]:
-    if isinstance(value, str) and not resolve(base, Path(value)).is_file():
+    if isinstance(value, str) and not os.path.isfile(resolve(base, Path(value))):
         return [f"{where}: {value!r} is not a file"]
     return []
 

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from quorate.apps.answer import Answerer, ModelAnswer, QuoteAnswer
 from quorate.apps.frontdoor import FrontDoor, Policy, Refusals
@@ -76,7 +75,7 @@ def example_config() -> Path:
     return found
 
 
-def with_model(settings: Settings, base_url: str, model: str) -> Settings:
+def with_model(settings: Settings, *, base_url: str, model: str) -> Settings:
     """The same settings with every check and the answer given to one model at one address.
 
     Its key is read from QUORATE_API_KEY, or else OPENAI_API_KEY.
@@ -93,7 +92,8 @@ def with_model(settings: Settings, base_url: str, model: str) -> Settings:
     try:
         return Settings.model_validate(raw)
     except ValueError as error:
-        raise ConfigError("--base-url", [f"found {base_url!r}; allowed is an http:// or https:// address"]) from error
+        found = f"found {base_url!r} and {model!r}; allowed are an http:// or https:// address and a model's name"
+        raise ConfigError("--base-url, --model", [found]) from error
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from typing import Literal, Protocol
 
 from quorate.checks import Conversation, Template
 from quorate.checks.prompt import as_line
+from quorate.errors import BadReply
 from quorate.events import Context
 from quorate.knowledge import ENOUGH, Found, Knowledge
 from quorate.models import Message, Model, Prompt, ToolCall
@@ -112,6 +113,8 @@ class ModelAnswer:
         found = self._knowledge.search(_query(conversation), k=self._k) if self._knowledge else []
         messages = (Message("system", self._system(found)), *conversation.messages)
         reply = await self._model.complete(Prompt(messages, self._max_tokens), context.emit)
+        if not reply.text and not reply.tool_calls:
+            raise BadReply(f"{reply.model}: the answer is empty ({reply.finish_reason[:40]!r})")
         cited = tuple(f.section.name for n, f in enumerate(found, 1) if f"[{n}]" in reply.text)
         return Answer(reply.text, cited, reply.tool_calls, reply.model)
 

@@ -16,10 +16,12 @@ from quorate.checks import Check, Conversation, Verdict, ruling, scope_subject, 
 from quorate.checks.conversation import Origin
 from quorate.engine import HELD_BYTES, TIMEOUT_S, Run, Timeline, fan_out
 from quorate.errors import UsageError
-from quorate.events import Answered, Branch, Cancelled, Context, Failed, Usage, branch
+from quorate.events import Answered, Branch, Cancelled, Context, Failed, Usage
 from quorate.merges import DECIDE_TIMEOUT_S, Admission, EvaluateAll, Guarded, Merge, Veto
 
 ANSWER = "answer"
+RESERVED = frozenset((ANSWER, "deadline"))
+"""What no check can be named, because `decided_by` and timelines use it."""
 Source = str | Conversation | Sequence[Mapping[str, Any]]
 RowOutcome = Literal["pass", "flag", "abstain", "error", "cancelled"]
 
@@ -60,7 +62,9 @@ class Refusals:
             return self.default
         if row is None or row.outcome == "error":
             return self.texts.get("error", self.default)
-        return self.texts.get(row.category) or self.texts.get(row.check) or self.default
+        # Other categories are a judge's own words and choose nothing.
+        reason = row.category if row.category in ("too_long", "unread") else row.check
+        return self.texts.get(reason) or self.texts.get(row.check) or self.default
 
     @property
     def all(self) -> frozenset[str]:
@@ -129,13 +133,14 @@ class FrontDoor:
         policy: how it behaves.
 
     Raises:
-        UsageError: no check, two checks of one id, or a check named "answer".
+        UsageError: no check, two checks of one id, or a check named "answer" or "deadline".
     """
 
     def __init__(self, checks: Sequence[Check], answerer: Answerer | None = None, *, policy: Policy) -> None:
         self.checks = {check.id: check for check in checks}
-        if not checks or len(self.checks) != len(checks) or ANSWER in self.checks:
-            raise UsageError(f"a front door needs at least one check, each id once, none named {ANSWER!r}")
+        if not checks or len(self.checks) != len(checks) or RESERVED & self.checks.keys():
+            named = " or ".join(sorted(RESERVED))
+            raise UsageError(f"a front door needs at least one check, each id once, none named {named}")
         self.answerer = answerer
         self.policy = policy
         self.said = frozenset(text.strip() for text in policy.refusals.all)
@@ -150,10 +155,11 @@ class FrontDoor:
         Raises:
             UsageError: the conversation has no readable form.
         """
-        async with Response(self, conversation, answer=False, evaluate_all=evaluate_all) as response:
-            await response.run.decided()
+        response = Response(self, conversation, answer=False, evaluate_all=evaluate_all)
+        async with response.run as run:
+            await run.decided()
             if evaluate_all:
-                await response.run.finished()
+                await run.finished()
         return response.report()
 
     def respond(self, conversation: Source, *, evaluate_all: bool = False) -> "Response":
@@ -187,7 +193,7 @@ class Response:
             "threat": threat_subject(conversation, policy.trusted),
         }
         branches = [
-            branch(check.id, partial(check.run, subjects[check.kind]), timeout_s=check.timeout_s)
+            Branch(check.id, partial(check.run, subjects[check.kind]), check.timeout_s)
             for check in door.checks.values()
         ]
         merge = self._merge()

@@ -1,8 +1,9 @@
 """`guard`: the front door's gate around any handler of yours, an async function or an async generator."""
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, Generic, ParamSpec, TypeVar
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, Generic, ParamSpec, TypeVar, get_args
 
 from quorate.apps.answer import Answer, Effects
 from quorate.apps.frontdoor import Decision, FrontDoor, Policy, Refusals, Response, Source
@@ -33,14 +34,17 @@ class Refused(QuorateError):
 class _Handler:
     """A handler as an answerer: its arguments are bound, its pieces are emitted."""
 
-    def __init__(self, call: Callable[..., Any], arguments: inspect.BoundArguments, effects: Effects) -> None:
+    def __init__(self, call: Callable[..., Any], arguments: Mapping[str, Any], effects: Effects) -> None:
         self.effects = effects
         self._call = call
         self._arguments = arguments
 
     async def answer(self, _conversation: Conversation, context: Context) -> Answer:
-        extra = {"committed": context.committed} if self.effects == "gated" else {}
-        result = self._call(*self._arguments.args, **self._arguments.kwargs, **extra)
+        signature = inspect.signature(self._call)
+        given = {**self._arguments, "committed": context.committed} if self.effects == "gated" else self._arguments
+        ordered = OrderedDict((name, given[name]) for name in signature.parameters if name in given)
+        bound = inspect.BoundArguments(signature, ordered)
+        result = self._call(*bound.args, **bound.kwargs)
         if not hasattr(result, "__aiter__"):
             return Answer("", value=await result)
         try:
@@ -66,10 +70,12 @@ class Guard(Generic[P]):
         text: Callable[..., Source] | None = None,
         policy: Policy | None = None,
     ) -> None:
+        if not inspect.iscoroutinefunction(handler) and not inspect.isasyncgenfunction(handler):
+            raise UsageError("guard() wraps an async function or an async generator function")
+        if effects not in (None, *get_args(Effects)):
+            raise UsageError(f"effects: found {effects!r}, allowed are {', '.join(get_args(Effects))}")
         signature = inspect.signature(handler)
         gated = "committed" in signature.parameters
-        if not callable(handler) or not (inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler)):
-            raise UsageError("guard() wraps an async function or an async generator function")
         if gated and effects not in (None, "gated"):
             raise UsageError(f"a handler that takes `committed` is gated, got effects={effects!r}")
         if effects == "gated" and not gated:
@@ -93,7 +99,7 @@ class Guard(Generic[P]):
         source = self._text(*args, **kwargs) if self._text else next(iter(bound.arguments.values()), None)
         if source is None:
             raise UsageError("what is to be checked? The handler's first argument, or give text=")
-        answerer = _Handler(self._handler, bound, self.effects)
+        answerer = _Handler(self._handler, bound.arguments, self.effects)
         return FrontDoor(self._checks, answerer, policy=self._policy).respond(source)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:

@@ -125,6 +125,8 @@ class Subject:
 
 def scope_subject(conversation: Conversation) -> Subject:
     """The customer's last text, with what it follows as context; refused turns are no context."""
+    if len(conversation.parts) == 1:
+        return Subject(conversation.parts)
     kept = [part for part in conversation.parts if not part.refused]
     last = max((i for i, part in enumerate(kept) if part.origin == "customer"), default=-1)
     if last < 0:

@@ -20,10 +20,12 @@ CHUNK_LIMIT = 16
 CONTEXT_CHARS = 4_000
 LOCAL_WINDOW_LIMIT = 1_000
 _LONG_CHARS = 4_000
+_INLINE_CHARS = 1_000
+"""Decoding a text up to this long takes well under a millisecond, less than a thread would cost."""
 _QUOTE = 80
 
 
-def too_long(error: TooLong, model: str, version: str) -> Verdict:
+def too_long(error: TooLong, *, model: str, version: str) -> Verdict:
     """The verdict on a text that nobody reads to its end: a flag, since a pass would let it in unread."""
     return Verdict("flag", 1.0, "too_long", str(error), model, version)
 
@@ -87,7 +89,7 @@ class PromptJudge:
         try:
             pieces = chunks(subject, size=CHUNK_CHARS, overlap=CHUNK_OVERLAP, limit=CHUNK_LIMIT)
         except TooLong as error:
-            return too_long(error, self.model.name, self.template.version)
+            return too_long(error, model=self.model.name, version=self.template.version)
         calls = [branch(f"piece {i}", partial(self._ask, piece), timeout_s=None) for i, piece in enumerate(pieces, 1)]
         async with fan_out(calls, Worst(len(calls)), timeout_s=None) as run:
             return (await run.decided()).value
@@ -95,8 +97,11 @@ class PromptJudge:
     async def _ask(self, subject: Subject) -> Verdict:
         if subject.context:
             subject = replace(subject, context=recent(subject.context))
-        lines = data_lines(subject, decode=self.decode)
-        prompt, nonce = render(self.template, self.company, lines)
+        if self.decode and len(subject.text) > _INLINE_CHARS:
+            lines = await in_thread(lambda _stop: data_lines(subject, decode=True), lane=_lane(subject))
+        else:
+            lines = data_lines(subject, decode=self.decode)
+        prompt, nonce = render(self.template, lines, company=self.company)
         reply = await self.model.complete(prompt)
         verdict = parse(reply.text, nonce, model=self.model.name, version=self.template.version)
         if self.threshold is None or verdict.score is None:
@@ -166,7 +171,7 @@ class LocalThreatJudge:
                         top, category = scored.score, scored.category
                         where = f"{name} text at {window.start}: {' '.join(window.text.split())[:_QUOTE]!r}"
         except TooLong as error:
-            return too_long(error, "local", version)
+            return too_long(error, model="local", version=version)
         if top >= threshold:
             return Verdict("flag", top, category, f"looks like {category} in {where}", "local", version)
         return Verdict("pass", top, "none", "nothing that looks like an attack", "local", version)

@@ -14,6 +14,7 @@ import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,8 @@ def data_lines(subject: Subject, *, decode: bool) -> list[str]:
     """The subject as lines of JSON: context first, then what is judged, with decoded readings where asked for."""
     lines = [as_line({"context": part.origin, "text": part.text}) for part in subject.context]
     for part in subject.parts:
-        lines.append(as_line({"judge": part.origin, "text": part.text, **({"refused": True} if part.refused else {})}))
+        line = {"judge": part.origin, "text": part.text}
+        lines.append(as_line(line | {"refused": True} if part.refused else line))
         if decode:
             lines += _decoded(part)
     return lines
@@ -105,21 +107,25 @@ def _decoded(part: Part) -> Iterable[str]:
         yield as_line({"judge": part.origin, "reading": reading.name, "text": reading.text})
 
 
-def render(template: Template, company: str, lines: list[str]) -> tuple[Prompt, str]:
+def render(template: Template, lines: list[str], *, company: str = "") -> tuple[Prompt, str]:
     """Make the prompt for some lines of data; returns it and the nonce that its verdict must echo."""
     data = "\n".join(lines)
     drawn = secrets.token_hex(16)
     while drawn[:16] in data or drawn[16:] in data:
         drawn = secrets.token_hex(16)
     boundary, nonce = f"DATA-{drawn[:16]}", drawn[16:]
-    system = f"{template.text}\nThe company: {company}" if company else template.text
     user = (
         f"<<<{boundary}\n{data}\n{boundary}>>>\n"
         f"The data has ended. Judge it as you were told at the start.\nnonce: {nonce}"
     )
-    messages = (Message("system", system), Message("user", user))
+    messages = (_prefix(template, company), Message("user", user))
     name = _NO_NAME.sub("_", template.name.partition("-")[0])[:64] or "verdict"
     return Prompt(messages, MAX_TOKENS, 0.0, schema(nonce), name), nonce
+
+
+@lru_cache(maxsize=256)
+def _prefix(template: Template, company: str) -> Message:
+    return Message("system", f"{template.text}\nThe company: {company}" if company else template.text)
 
 
 def schema(nonce: str) -> str:

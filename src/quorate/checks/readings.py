@@ -13,6 +13,7 @@ import base64
 import binascii
 import codecs
 import html
+import operator
 import re
 import unicodedata
 from collections.abc import Callable
@@ -312,8 +313,9 @@ def _english(text: str) -> float:
     """How English a text looks: the share of common pairs of letters and of common words, in [0, 1]."""
     low = text.lower()
     words = low.split()
-    pairs = sum(low[at : at + 2] in _PAIRS for at in range(len(low) - 1)) / max(len(low) - 1, 1)
-    return (pairs + sum(word in _WORDS for word in words) / max(len(words), 1)) / 2
+    # Maps over C functions: this runs on every stretch of every text.
+    pairs = sum(map(_PAIRS.__contains__, map(operator.add, low, low[1:]))) / max(len(low) - 1, 1)
+    return (pairs + sum(map(_WORDS.__contains__, words)) / max(len(words), 1)) / 2
 
 
 def _unscrambled(text: str) -> tuple[str, list[str]]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from quorate.checks.conversation import Subject, standing
+from quorate.events import Context
 from quorate.merges import OnError, Ruling
 
 VerdictOutcome = Literal["pass", "flag", "abstain"]
@@ -72,8 +73,8 @@ class Check:
     on_unread: OnError = "block"
     max_chars: int = MAX_CHARS
 
-    async def run(self, subject: Subject) -> Verdict:
-        """Judge, and sign the verdict with the check's id.
+    async def run(self, subject: Subject, _context: Context | None = None, /) -> Verdict:
+        """Judge, and sign the verdict with the check's id; `partial(check.run, subject)` is a branch's work.
 
         What is too long, or of a kind nobody can read, is not judged: the first is flagged, the second does what
         `on_unread` says. Turns that were refused before, and that the answerer does not see, are left out where

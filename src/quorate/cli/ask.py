@@ -30,7 +30,7 @@ def chosen(args: argparse.Namespace) -> tuple[Path, Settings]:
     settings = load_settings(path)
     if (args.base_url is None) != (args.model is None):
         raise UsageError("--base-url and --model belong together: give both, or neither")
-    return path, with_model(settings, args.base_url, args.model) if args.base_url else settings
+    return path, with_model(settings, base_url=args.base_url, model=args.model) if args.base_url else settings
 
 
 def _appending(path: Path) -> TextIO:

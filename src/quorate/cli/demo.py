@@ -40,9 +40,9 @@ class Act:
 
 
 ACTS = (
-    Act("An honest message", HONEST, "scope-90ms", "threat-70ms", "answer-120ms-24x8ms"),
-    Act("An attack", ATTACK, "scope-150ms", "threat-70ms", "answer-30ms-24x8ms"),
-    Act("A slow check", HONEST, "scope-400ms", "threat-70ms", "answer-120ms-24x8ms"),
+    Act("An honest message", HONEST, "scope-90ms", "threat-70ms", "answer-120ms-20x8ms"),
+    Act("An attack", ATTACK, "scope-150ms", "threat-70ms", "answer-30ms-20x8ms"),
+    Act("A slow check", HONEST, "scope-320ms", "threat-70ms", "answer-120ms-20x8ms"),
 )
 
 
@@ -159,7 +159,8 @@ def _show(out: Console, take: Take) -> None:
     if not ours and take.out:
         to = Text("streamed to the attacker", style="red") if take.refused else Text("streamed as it came")
         notes[ANSWER] = to
-    out.print(bars(take.timeline, notes, "refuse" if take.refused else "admit"))
+    held = take.refused and ours
+    out.print(bars(take.timeline, notes, admission="refuse" if held else "admit"))
 
 
 def _with_act(settings: Settings, act: Act, base_url: str) -> Settings:

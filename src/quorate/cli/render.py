@@ -30,7 +30,9 @@ def draw(out: Console, decision: Decision) -> None:
     decided_ms = 1000 * (decision.timeline.decided_s or 0.0)
     head.append(f"  after {decided_ms:.0f} ms", style="dim")
     out.print(head)
-    out.print(bars(decision.timeline, {row.check: _told(row) for row in decision.verdicts}, decision.decision))
+    out.print(
+        bars(decision.timeline, {row.check: _told(row) for row in decision.verdicts}, admission=decision.decision)
+    )
     ended_ms = 1000 * (decision.timeline.ended_s or 0.0)
     line = f"one after another {1000 * decision.timeline.sequential_s:.0f} ms, side by side {ended_ms:.0f} ms"
     usage, wasted = decision.usage, decision.timeline.wasted
@@ -47,7 +49,7 @@ def _told(row: Row) -> Text:
     return Text(f"{row.outcome}{score}  {safe(row.reason, lines=False)}", style=_MARKS[row.outcome])
 
 
-def bars(timeline: Timeline, notes: Mapping[str, Text], admission: Admission | None) -> Table:
+def bars(timeline: Timeline, notes: Mapping[str, Text], *, admission: Admission | None) -> Table:
     """One row for each branch: when it ran, what it said in half tone while it was held, and how it ended."""
     table = Table.grid(padding=(0, 1))
     for _ in range(3):

@@ -1,5 +1,6 @@
 """The engine: the only code that starts tasks, reads the clock and cancels."""
 
+from quorate.engine.alarm import Timeout
 from quorate.engine.arm import spend
 from quorate.engine.lanes import Lane, StopFlag, in_thread
 from quorate.engine.run import (
@@ -24,6 +25,7 @@ __all__ = [
     "Span",
     "StopFlag",
     "Timeline",
+    "Timeout",
     "abandoned_tasks",
     "fan_out",
     "in_thread",

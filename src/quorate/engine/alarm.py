@@ -1,10 +1,16 @@
-"""One timer for a whole run, whatever number of things wait for their time in it."""
+"""One timer for a whole run, whatever number of things wait for their time in it.
+
+The loop's own timers are objects in one heap, compared in Python and kept there after they are cancelled: with some
+hundred calls in flight they cost more than the calls' own bookkeeping. A run needs one of them.
+"""
 
 import asyncio
 import heapq
 import itertools
 from collections.abc import Callable
 from contextvars import Context
+from types import TracebackType
+from typing import Self
 
 
 class Alarm:
@@ -14,7 +20,7 @@ class Alarm:
         context: the variables the callbacks run in.
     """
 
-    __slots__ = ("_context", "_entries", "_handle", "_loop", "_order")
+    __slots__ = ("_context", "_entries", "_handle", "_held", "_loop", "_order")
 
     def __init__(self, context: Context) -> None:
         self._loop = asyncio.get_running_loop()
@@ -22,19 +28,29 @@ class Alarm:
         self._entries: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._handle: asyncio.TimerHandle | None = None
+        self._held = False
 
     def at(self, time_s: float, call: Callable[[], None]) -> None:
         """Call back at this time on the engine's clock."""
         heapq.heappush(self._entries, (time_s, next(self._order), call))
-        if self._handle is None or time_s < self._handle.when():
-            self._arm()
+        if not self._held and (self._handle is None or time_s < self._handle.when()):
+            self._set()
+
+    def hold(self) -> None:
+        """Set no timer until `release`, while many times are given."""
+        self._held = True
+
+    def release(self) -> None:
+        """Set the timer for the earliest time."""
+        self._held = False
+        self._set()
 
     def close(self) -> None:
         """Forget everything."""
         self._entries.clear()
-        self._arm()
+        self._set()
 
-    def _arm(self) -> None:
+    def _set(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
@@ -47,4 +63,54 @@ class Alarm:
         while self._entries and self._entries[0][0] <= now_s:
             heapq.heappop(self._entries)[2]()
         if self._handle is None:
-            self._arm()
+            self._set()
+
+
+class Timeout:
+    """Bounds a block of waiting on an alarm, as `asyncio.timeout` does on a timer of its own.
+
+    Raises TimeoutError from the block when the time is up. A cancel that somebody else asked for stays a cancel.
+    """
+
+    __slots__ = ("_alarm", "_at_s", "_before", "_fired", "_pending_s", "_task")
+
+    def __init__(self, alarm: Alarm, at_s: float) -> None:
+        self._alarm = alarm
+        self._at_s = at_s
+        self._pending_s: float | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._before = 0
+        self._fired = False
+
+    def reschedule(self, at_s: float) -> None:
+        """Move the time, in seconds on the engine's clock."""
+        self._at_s = at_s
+        # A ring that comes too early looks again: a stream moves its time with every piece.
+        if self._pending_s is None or at_s < self._pending_s:
+            self._pending_s = at_s
+            self._alarm.at(at_s, self._ring)
+
+    def __enter__(self) -> Self:
+        self._task = asyncio.current_task()
+        if self._task is None:
+            raise RuntimeError("a timeout needs a task")
+        self._before = self._task.cancelling()
+        self.reschedule(self._at_s)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        task, self._task = self._task, None
+        if self._fired and task is not None and task.uncancel() <= self._before and kind is asyncio.CancelledError:
+            raise TimeoutError from error
+
+    def _ring(self) -> None:
+        if self._task is None or self._fired:
+            return
+        self._pending_s = None
+        if asyncio.get_running_loop().time() < self._at_s:
+            self.reschedule(self._at_s)
+        else:
+            self._fired = True
+            self._task.cancel()

@@ -42,7 +42,6 @@ class Arm:
     """The engine's side of a branch, and the `Context` that its callable is given."""
 
     __slots__ = (
-        "_alarm",
         "_bound",
         "_committed",
         "_feed",
@@ -52,6 +51,7 @@ class Arm:
         "_run_grace_s",
         "_start_s",
         "_variables",
+        "alarm",
         "branch",
         "buffered",
         "cancel_why",
@@ -88,7 +88,7 @@ class Arm:
         self._bound = bound
         self._start_s = start_s
         self._run_grace_s = grace_s
-        self._alarm = alarm
+        self.alarm = alarm
         self._variables = variables
         self._room: asyncio.Future[None] | None = None
         self._gate: asyncio.Future[None] | None = None
@@ -109,12 +109,14 @@ class Arm:
         """Start it, unless it was started or stopped before."""
         if self.task is not None or not self.live:
             return
+        if self.branch.timeout_s is not None:
+            self.alarm.at(self._loop.time() + self.branch.timeout_s, self._time_out)
         # The caller's variables, whoever's event it is that starts it: branches share no state.
         self.task = self._loop.create_task(self._main(), name=f"quorate:{self.name}", context=self._variables.copy())
 
     def launch_after(self, seconds: float) -> None:
         """Start it `seconds` from now, unless it is started before."""
-        self._alarm.at(self._loop.time() + seconds, self.launch)
+        self.alarm.at(self._loop.time() + seconds, self.launch)
 
     def cancel(self, why: str) -> None:
         """Ask it to stop; only the first call counts."""
@@ -190,9 +192,6 @@ class Arm:
         current.set(self)
         start_s = self._loop.time()
         self.span.started_s = start_s - self._start_s
-        timeout_s = self.branch.timeout_s
-        if timeout_s is not None:
-            self._alarm.at(start_s + timeout_s, self._time_out)
         self._feed(Started(self.name, start_s))
         try:
             value = await self.branch.work(self)
@@ -218,7 +217,7 @@ class Arm:
         if self.live and self._loop.time() >= limit_s + self.grace_s:
             self.abandon()
         elif self.live:
-            self._alarm.at(limit_s + self.grace_s, partial(self._limit_clean_up, limit_s))
+            self.alarm.at(limit_s + self.grace_s, partial(self._limit_clean_up, limit_s))
 
     def _failed(self, error: BaseException) -> Ended:
         if self.cancel_why is not None:

@@ -1,7 +1,10 @@
 """The engine's clock: the only place that reads the time or waits for it."""
 
 import asyncio
-from asyncio import Timeout
+from contextvars import copy_context
+
+from quorate.engine.alarm import Alarm, Timeout
+from quorate.engine.arm import current
 
 
 def now() -> float:
@@ -14,6 +17,7 @@ async def sleep(seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
-def timeout(seconds: float | None) -> Timeout:
-    """Bound a block of waiting; it raises TimeoutError when `seconds` are up and can be rescheduled."""
-    return asyncio.timeout(seconds)
+def timeout(seconds: float) -> Timeout:
+    """Bound a block of waiting; it raises TimeoutError when `seconds` are up, and can be rescheduled."""
+    arm = current.get()
+    return Timeout(arm.alarm if arm is not None and arm.live else Alarm(copy_context()), now() + seconds)

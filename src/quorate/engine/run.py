@@ -12,7 +12,7 @@ Rules:
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextvars import ContextVar, copy_context
 from types import TracebackType
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
@@ -21,7 +21,7 @@ from quorate.engine.alarm import Alarm
 from quorate.engine.arm import Arm, current, reaped, size_of
 from quorate.engine.timeline import Timeline
 from quorate.errors import DeadlineExceeded, RunFailed, UsageError
-from quorate.events import Branch, Delta, Ended, Event, Expired, Queued
+from quorate.events import Answered, Branch, Cancelled, Delta, Ended, Event, Expired, Failed, Queued
 from quorate.merges.base import EVERY, NOTHING, Decision, Merge, Step
 
 R = TypeVar("R")
@@ -35,6 +35,7 @@ HELD_BYTES = 1 << 20
 
 Outcome = Literal["running", "done", "failed", "cancelled", "abandoned"]
 _ids = itertools.count(1)
+_ENDS = frozenset((Answered, Failed, Cancelled))
 
 
 class Observer(Protocol):
@@ -135,15 +136,18 @@ class Run(Generic[R]):
         if self._timeout_s is not None:
             self._alarm.at(self._start_s + self._timeout_s, self._deadline)
         self._feeding = True  # The merge starts before it is fed.
+        self._alarm.hold()
         try:
             for branch in self._branches:
                 self._add(branch).launch()
             self._do(self._merge.start())
         except BaseException:
             self._end("failed", "the run could not start")
+            self._alarm.release()
             await self._join()
             raise
         self._drain()
+        self._alarm.release()
         return self
 
     async def __aexit__(
@@ -156,7 +160,9 @@ class Run(Generic[R]):
             else:
                 self._end("abandoned", "abandoned by the caller")
         try:
-            await self._join()
+            # A task that was cancelled before its first step has no live branch any more, but still takes that step.
+            if self._live or any(arm.task is not None and not arm.task.done() for arm in self._arms.values()):
+                await self._join()
         finally:
             self._close()
 
@@ -232,15 +238,17 @@ class Run(Generic[R]):
         return arm
 
     def _feed(self, event: Event) -> None:
-        if isinstance(event, Ended):
+        if type(event) in _ENDS:
             self._live -= 1
-            self.ended[event.branch] = event
-        self._inbox.append(event)
-        if not self._feeding:
-            self._drain()
+            self.ended[event.branch] = event  # type: ignore[assignment]
+        if self._feeding:
+            self._inbox.append(event)
+            return
+        self._feeding = True
+        self._take(event)
+        self._drain()
 
     def _drain(self) -> None:
-        self._feeding = True
         while self._inbox:
             self._take(self._inbox.popleft())
         self._feeding = False
@@ -252,8 +260,8 @@ class Run(Generic[R]):
             self._wake()
 
     def _take(self, event: Event) -> None:
-        for observer in self._observers:
-            self._tell(observer.event, self, event)
+        if self._observers:
+            self._tell("event", event)
         if self.outcome != "running":
             return
         try:
@@ -339,8 +347,7 @@ class Run(Generic[R]):
         """
         left_s = self._loop.time()
         cut: asyncio.CancelledError | None = None
-        # A task that was cancelled before its first step has no live branch any more, but still takes that step.
-        waiting = self._live > 0 or any(arm.task is not None and not arm.task.done() for arm in self._arms.values())
+        waiting = True
         while waiting:
             self._alarm.at(left_s + self._patience_s() if self._live else left_s, self._wake)
             try:
@@ -364,17 +371,18 @@ class Run(Generic[R]):
     def _close(self) -> None:
         if self._parent is not None:
             self._parent.span.add(self.timeline)
-        for observer in self._observers:
-            self._tell(observer.ended, self)
+        if self._observers:
+            self._tell("ended")
         for arm in self._arms.values():
             arm.let_go()
         self._alarm.close()
         self._branches = ()
         del self._merge
 
-    def _tell(self, hear: Callable[..., None], *what: object) -> None:
-        """Tell an observer; what it breaks is reported to the loop's exception handler and is no part of the run."""
-        try:
-            hear(*what)
-        except Exception as error:
-            self._loop.call_exception_handler({"message": "a quorate observer raised", "exception": error})
+    def _tell(self, what: Literal["event", "ended"], *args: object) -> None:
+        """Tell the observers; what they break goes to the loop's exception handler and is no part of the run."""
+        for observer in self._observers:
+            try:
+                getattr(observer, what)(self, *args)
+            except Exception as error:
+                self._loop.call_exception_handler({"message": "a quorate observer raised", "exception": error})

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Generic, Literal, TypeVar
 
 from quorate.errors import RunFailed, UsageError
-from quorate.events import Answered, Branch, Cancelled, Delta, Event, Expired, Failed
+from quorate.events import Answered, Branch, Cancelled, Delta, Event, Expired, Failed, Queued, Started
 from quorate.merges.base import NOTHING, Cancel, Decision, Start, Step
 
 T = TypeVar("T")
@@ -71,6 +71,8 @@ class Veto(Generic[T]):
         """Take a guard's end; decide as soon as it is settled."""
         name = event.branch
         match event:
+            case Queued() | Started():
+                return NOTHING
             case Expired():
                 self._expired = self._on_error.keys() - self._rulings.keys()
                 for late in self._expired:
@@ -94,11 +96,11 @@ class Veto(Generic[T]):
     def _settle(self) -> Step[Admission]:
         if self._settled:
             return NOTHING
-        blocking = self._by("block")
-        if blocking is None and len(self._rulings) < len(self._on_error):
+        rulings = self._rulings.values()
+        if len(rulings) < len(self._on_error) and "block" not in rulings:
             return NOTHING
         self._settled = True
-        doubtful = self._by("escalate")
+        blocking, doubtful = self._by("block"), self._by("escalate")
         decision: Decision[Admission]
         if blocking is not None:
             decision = Decision("refuse", f"blocked by {blocking}", by=blocking)
@@ -109,9 +111,11 @@ class Veto(Generic[T]):
         return Step(decision=decision, done=True)
 
     def _by(self, ruling: Ruling) -> str | None:
+        if ruling not in self._rulings.values():
+            return None
         names = [name for name in self._on_error if self._rulings.get(name) == ruling]
         in_time = [name for name in names if name not in self._expired]
-        return in_time[0] if in_time else "deadline" if names else None
+        return in_time[0] if in_time else "deadline"
 
 
 class Guarded(Generic[T]):

@@ -28,6 +28,8 @@ class Session:
     Args:
         max_connections: the most connections open at once, 0 for no bound; never below the limiters' sum.
         ca_file: PEM file of the certificate authorities to trust, instead of the system's.
+
+    Entering it raises `ConfigError` where `ca_file` cannot be read.
     """
 
     def __init__(self, *, max_connections: int = 0, ca_file: Path | None = None) -> None:
@@ -40,13 +42,12 @@ class Session:
         self._connector = aiohttp.TCPConnector(
             limit=self._max_connections,
             keepalive_timeout=IDLE_S,
-            ssl=ssl.create_default_context(cafile=self._ca_file) if self._ca_file else True,
+            ssl=_trusting(self._ca_file) if self._ca_file else True,
         )
         self._client = aiohttp.ClientSession(
             connector=self._connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
-            skip_auto_headers=("Accept-Encoding",),
         )
         return self
 
@@ -74,16 +75,25 @@ class Session:
         return len(self._connector._acquired) if self._connector is not None else 0
 
 
+def _trusting(ca_file: Path) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # ssl.SSLError among them.
+        raise ConfigError(str(ca_file), [f"not a PEM file of certificates: {error.strerror or error}"]) from error
+
+
 def proxy_for(url: URL) -> str | None:
     """The proxy that the environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY) names for an address, or None.
 
+    One without a scheme, as curl takes it, is an HTTP proxy.
     Looked up once for each model: aiohttp's own way asks the environment again for every request, and reads
     credentials from .netrc.
     """
     proxies = urllib.request.getproxies()
-    if not url.host or urllib.request.proxy_bypass(url.host):
+    if not url.host or urllib.request.proxy_bypass(f"{url.host}:{url.port}"):
         return None
-    return proxies.get(url.scheme)
+    proxy = proxies.get(url.scheme)
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
 def mapped(where: str, error: aiohttp.ClientError | OSError | ModelUnavailable) -> ModelUnavailable:
@@ -122,7 +132,15 @@ async def read_bounded(response: aiohttp.ClientResponse, limit: int = MAX_REPLY_
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def status_error(where: str, response: aiohttp.ClientResponse, message: str) -> ModelError:
+async def read_start(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """Read a body's first `limit` bytes; the rest is nobody's business."""
+    text = b""
+    while len(text) < limit and (chunk := await response.content.readany()):
+        text += chunk
+    return text[:limit]
+
+
+def status_error(where: str, response: aiohttp.ClientResponse, *, message: str) -> ModelError:
     """The error for a status other than 200. `message` is the server's text: shown quoted and shortened."""
     status = response.status
     said = f"{where}: HTTP {status} {message[:_SHOWN]!r}"

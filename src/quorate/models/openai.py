@@ -7,26 +7,28 @@ then on.
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import aiohttp
+from multidict import CIMultiDict
 from yarl import URL
 
-from quorate.engine import clock, spend
+from quorate.engine import Timeout, clock, spend
 from quorate.errors import BadReply, ModelError, ModelRefused, ModelUnavailable, StreamBroken, UsageError
 from quorate.events import Usage
 from quorate.models import Emit, Message, Prompt, Reply, ToolCall, ToolCallDelta
-from quorate.models.http import Session, mapped, proxy_for, read_bounded, status_error
+from quorate.models.http import Session, mapped, proxy_for, read_bounded, read_start, status_error
 from quorate.models.sse import EventStream
 
 _CHARS_PER_TOKEN = 4
 """Rule of thumb for English text, used only where the server gave no count."""
 
-_QUIRKS = ("json_schema", "response_format", "stream_options", "max_completion_tokens", "max_tokens", "temperature")
+_QUIRKS = ("json_schema", "response_format", "stream_options", "max_tokens", "temperature")
+_MOST_TOKENS = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +72,20 @@ class OpenAIModel:
     ) -> None:
         base = URL(base_url)
         if base.scheme not in ("http", "https") or not base.host:
-            raise UsageError(f"base_url must be an http(s) address, got {base_url!r}")
+            raise UsageError(f"base_url must be an http(s) address with a host, got one of scheme {base.scheme!r}")
+        if base.user is not None or base.password is not None:
+            raise UsageError("base_url must not carry a user or a password: give the key as api_key")
+        if api_key and not (api_key.isascii() and api_key.isprintable()):
+            raise UsageError("api_key has characters that cannot stand in a header, such as a line end")
         self._url = base.joinpath("chat", "completions").with_query(base.query)
         self._where = f"{model} at {base.host}"
         self._model = model
         self._session = session
         self._key = api_key
-        self._headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "quorate"}
         if api_key:
-            self._headers["Authorization"] = f"Bearer {api_key}"
+            headers["Authorization"] = f"Bearer {api_key}"
+        self._headers = CIMultiDict(headers)
         self._proxy = proxy_for(self._url)
         self._timeouts = timeouts or Timeouts()
         self._price = price or Price()
@@ -102,20 +109,21 @@ class OpenAIModel:
             StreamBroken: the stream ended, or broke, after its first piece.
         """
         while True:
+            known = frozenset(self._lacks)
             body = self._body(prompt, stream=emit is not None)
             try:
                 return await self._call(body, prompt, emit)
             except ModelRefused as error:
-                if not self._learn(error):
+                if not self._learn(error, known):
                     raise
 
-    def _learn(self, error: ModelRefused) -> bool:
-        """Note what the server says it does not know; False where that is nothing new."""
+    def _learn(self, error: ModelRefused, known: frozenset[str]) -> bool:
+        """Note what the server says it does not know; False where the call, made with `known`, left it out already."""
         if error.status not in (400, 404, 422, 501):
             return False
-        said = str(error)
+        said = str(error).removeprefix(self._where)
         for quirk in _QUIRKS:
-            if quirk in said and quirk not in self._lacks:
+            if quirk in said and quirk not in known:
                 self._lacks.add(quirk)
                 return True
         return False
@@ -145,23 +153,21 @@ class OpenAIModel:
         return f'{{"type":"json_schema","json_schema":{{"name":{_text(name)},"strict":true,"schema":{schema}}}}}'
 
     async def _call(self, body: bytes, prompt: Prompt, emit: Emit | None) -> Reply:
-        reading = _Reading(self._where, emit)
+        reading = _Reading(self._where, emit, self._hidden)
         times = self._timeouts
-        end_s = clock.now() + times.total_s
+        start_s = clock.now()
         try:
-            async with (
-                clock.timeout(min(times.first_s, times.total_s)) as patience,
-                self._session.client.post(
+            with clock.timeout(min(times.first_s, times.total_s)) as patience:
+                async with await self._session.client.post(
                     self._url, data=body, headers=self._headers, proxy=self._proxy, allow_redirects=False
-                ) as response,
-            ):
-                if response.status != 200:
-                    reading.usage = (0, 0)
-                    raise await self._refusal(response)
-                if emit is None:
-                    reading.whole(await read_bounded(response))
-                else:
-                    await self._stream(response, reading, patience, end_s)
+                ) as response:
+                    if response.status != 200:
+                        reading.usage = (0, 0)
+                        raise await self._refusal(response)
+                    if emit is None:
+                        reading.whole(await read_bounded(response))
+                    else:
+                        await self._stream(response, reading, patience, start_s)
         except asyncio.CancelledError:
             reading.cut = True
             raise
@@ -174,27 +180,32 @@ class OpenAIModel:
         return reading.reply(self._model, usage)
 
     async def _stream(
-        self, response: aiohttp.ClientResponse, reading: "_Reading", patience: asyncio.Timeout, end_s: float
+        self, response: aiohttp.ClientResponse, reading: "_Reading", patience: Timeout, start_s: float
     ) -> None:
-        events = EventStream()
+        times, events = self._timeouts, EventStream()
+        end_s = start_s + times.total_s
         while chunk := await response.content.readany():
-            for data in events.feed(chunk):
+            found = events.feed(chunk)
+            for data in found:
                 if data == "[DONE]":
                     reading.done = True
                     return
                 patience.reschedule(end_s)  # The reader's pace is not the server's fault.
                 await reading.piece(data)
-            wait_s = self._timeouts.idle_s if reading.spoke else self._timeouts.first_s
-            patience.reschedule(min(end_s, clock.now() + wait_s))
+            if found:  # Comments and half events, as gateways send them to keep a connection, are no token.
+                limit_s = clock.now() + times.idle_s if reading.spoke else start_s + times.first_s
+                patience.reschedule(min(end_s, limit_s))
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> ModelError:
-        text = (await read_bounded(response, 1 << 16)).decode(errors="replace")
+        text = (await read_start(response, 1 << 16)).decode(errors="replace")
         # Where it is not OpenAI's error shape, the text as it came is all there is.
         with suppress(ValueError, KeyError, TypeError):
             text = str(json.loads(text)["error"]["message"])
-        if self._key:
-            text = text.replace(self._key, "[key]")
-        return status_error(self._where, response, text)
+        return status_error(self._where, response, message=self._hidden(text))
+
+    def _hidden(self, text: str) -> str:
+        """The server's text without the key, which some of them repeat."""
+        return text.replace(self._key, "[key]") if self._key else text
 
     def _usage(self, reading: "_Reading", prompt: Prompt) -> Usage:
         counts = reading.usage
@@ -209,6 +220,11 @@ class OpenAIModel:
 
 
 _text = json.JSONEncoder().encode
+
+
+def _sound(text: str) -> str:
+    """The text without lone surrogates, which JSON can carry and no wire after it: each becomes U+FFFD."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _message(message: Message) -> str:
@@ -231,8 +247,9 @@ def _system(content: str) -> str:
 class _Reading:
     """A reply while it is being read. Everything in it comes from outside and is checked before use."""
 
-    def __init__(self, where: str, emit: Emit | None) -> None:
+    def __init__(self, where: str, emit: Emit | None, hidden: Callable[[str], str]) -> None:
         self.emit = emit
+        self._hidden = hidden
         self.done = False
         self.cut = False
         self.pieces = 0
@@ -256,15 +273,15 @@ class _Reading:
             raise BadReply(f"{self._where}: the reply has no message")
         content = message.get("content")
         if isinstance(content, str):
-            self._text.append(content)
-        for index, call in enumerate(message.get("tool_calls") or ()):
+            self._text.append(_sound(content))
+        for index, call in enumerate(self._calls_in(message)):
             self._tool(call, index)
         self.done = True
 
     async def piece(self, data: str) -> None:
         chunk = self._parse(data)
-        if "error" in chunk:
-            broken = f"{self._where}: the server broke off: {str(chunk['error'])[:200]!r}"
+        if chunk.get("error"):
+            broken = f"{self._where}: the server broke off: {self._hidden(str(chunk['error']))[:200]!r}"
             raise StreamBroken(broken) if self.spoke else ModelUnavailable(broken)
         choice = self._choice(chunk)
         delta = choice.get("delta") if choice is not None else None
@@ -272,16 +289,18 @@ class _Reading:
             return
         content = delta.get("content")
         if isinstance(content, str) and content:
+            content = _sound(content)
             self.pieces += 1
             self._text.append(content)
             await self.emit(content)
-        for call in delta.get("tool_calls") or ():
+        for call in self._calls_in(delta):
             self.pieces += 1
             await self.emit(self._tool(call, 0))
 
     def reply(self, model: str, usage: Usage) -> Reply:
         if not self.done and self._finish is None:
-            raise StreamBroken(f"{self._where}: the stream ended before its end")
+            ended = f"{self._where}: the stream ended before its end"
+            raise StreamBroken(ended) if self.spoke else ModelUnavailable(ended)
         calls = tuple(ToolCall(*self._calls[index]) for index in sorted(self._calls))
         return Reply("".join(self._text), model, self._finish or "stop", calls, usage)
 
@@ -295,7 +314,7 @@ class _Reading:
         usage = data.get("usage")
         if isinstance(usage, dict):
             read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
-            if isinstance(read, int) and isinstance(written, int):
+            if isinstance(read, int) and isinstance(written, int) and max(read, written) <= _MOST_TOKENS:
                 self.usage = (max(read, 0), max(written, 0))
         return data
 
@@ -308,16 +327,22 @@ class _Reading:
             self._finish = finish
         return choices[0]
 
+    def _calls_in(self, message: Mapping[str, Any]) -> list[Any]:
+        calls = message.get("tool_calls") or []
+        if not isinstance(calls, list):
+            raise BadReply(f"{self._where}: tool_calls is not a list")
+        return calls
+
     def _tool(self, call: Any, position: int) -> ToolCallDelta:
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict):
             raise BadReply(f"{self._where}: a tool call without a function")
-        index = call.get("index", position)
+        index, arguments = call.get("index", position), function.get("arguments") or ""
         delta = ToolCallDelta(
             index if isinstance(index, int) else position,
             call.get("id") if isinstance(call.get("id"), str) else None,
             function.get("name") if isinstance(function.get("name"), str) else None,
-            str(function.get("arguments") or ""),
+            _sound(arguments if isinstance(arguments, str) else _text(arguments)),
         )
         whole = self._calls.setdefault(delta.index, ["", "", ""])
         whole[0] = delta.id or whole[0]

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from quorate.engine import clock
-from quorate.errors import LimitExceeded, ModelError, ModelUnavailable, UsageError
+from quorate.errors import LimitExceeded, ModelError, ModelUnavailable, QuorateError, RunFailed, UsageError
 from quorate.models import Emit, Model, Prompt, Reply, ToolCallDelta
 from quorate.patterns import hedge
 
@@ -142,10 +142,12 @@ class Limiter:
         self._leave()
 
     def _leave(self) -> None:
-        if self._queue:
-            self._queue.popleft().set_result(None)  # The room goes from one to the next: `running` stays.
-        else:
-            self.running -= 1
+        while self._queue:
+            turn = self._queue.popleft()
+            if not turn.done():  # Else its caller was cancelled in this very moment and has not taken itself out yet.
+                turn.set_result(None)  # The room goes from one to the next: `running` stays.
+                return
+        self.running -= 1
 
 
 class Limit:
@@ -208,7 +210,21 @@ class Hedge:
         return self._model.name
 
     async def complete(self, prompt: Prompt, emit: Emit | None = None) -> Reply:
-        """Ask once, and once more after `after_s` seconds."""
+        """Ask once, and once more after `after_s` seconds; raises the first error where both fail."""
         if emit is not None:
             return await self._model.complete(prompt, emit)
-        return await hedge(lambda: self._model.complete(prompt), after_s=self._after_s, timeout_s=None)
+        errors: list[QuorateError] = []
+
+        async def call() -> Reply:
+            try:
+                return await self._model.complete(prompt)
+            except QuorateError as error:
+                errors.append(error)
+                raise
+
+        try:
+            return await hedge(call, after_s=self._after_s, timeout_s=None)
+        except RunFailed:
+            if not errors:
+                raise
+            raise errors[0] from None  # Retry and Fallback go by its kind.

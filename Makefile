@@ -1,0 +1,40 @@
+# Everything that is needed is set up by the first command that needs it.
+# On Windows, or without make, run the plain commands in the README.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test check lint bench clean
+
+demo: .venv/run
+	@$(BIN)/quorate demo
+
+test: .venv/dev
+	@$(BIN)/python -m pytest
+
+check: test lint
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: .venv/dev
+	$(BIN)/python -m benchmarks.frontdoor
+
+.venv/python:
+	@$(PYTHON) scripts/python_version.py
+	@$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/run: .venv/python pyproject.toml constraints.txt
+	@$(PIP) --editable .
+	@touch $@
+
+.venv/dev: .venv/python pyproject.toml constraints.txt
+	@$(PIP) --editable '.[dev]'
+	@touch $@ .venv/run
+
+clean:
+	rm -rf .venv build dist
