@@ -10,7 +10,7 @@ import pytest
 
 from quorate.engine import Run, abandoned_tasks, clock, fan_out
 from quorate.errors import BranchTimeout, DeadlineExceeded, RunFailed, UsageError
-from quorate.events import Branch, Context, Failed
+from quorate.events import Answered, Branch, Context, Event, Failed
 from quorate.merges import (
     NOTHING,
     Cancel,
@@ -20,6 +20,7 @@ from quorate.merges import (
     Guarded,
     Quorum,
     Sections,
+    Start,
     Step,
 )
 
@@ -396,3 +397,24 @@ async def test_leaving_early_abandons_the_run() -> None:
     assert run.timeline["a"].started_s is None and asyncio.all_tasks() == {asyncio.current_task()}
     with pytest.raises(RunFailed, match="abandoned before it was decided"):
         await run.decided()
+
+
+async def test_a_start_brought_forward_does_not_time_the_branch_out() -> None:
+    """A branch started before its delay is over runs on when the delay would have been over."""
+
+    async def work(_context: Context, /) -> str:
+        await clock.sleep(3)
+        return "whole"
+
+    class Forward:
+        def start(self) -> Step[str]:
+            late = Branch("late", work, None)
+            return Step(start=(Start(late, 1.0), Start(late)))
+
+        def feed(self, event: Event) -> Step[str]:
+            if not isinstance(event, Answered):
+                return NOTHING
+            return Step(decision=Decision(event.value, "whole"), done=True)
+
+    async with fan_out([], Forward()) as run:
+        assert (await run.decided()).value == "whole"

@@ -1,9 +1,10 @@
 """An append-only file of finished work, so that a long job can be stopped at any moment and gone on with.
 
 One line of JSON for each finished piece, written in one call and handed to the system at once: a killed process
-loses nothing it had finished. A last line that was cut in the middle is dropped when the file is read again.
+loses nothing it had finished. A line that was cut in the middle is dropped when the file is read again.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -44,11 +45,11 @@ class Journal:
                 )
             self.results, good = {}, 0
         try:
-            self._file = open(path, "r+b" if path.exists() else "w+b", buffering=0)  # noqa: SIM115
+            self._file = open(path, "ab", buffering=0)  # noqa: SIM115
         except OSError as error:
             raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
         self._file.truncate(good)
-        self._file.seek(good)
+        self._mend = b""
 
     def add(self, key: str, result: Any) -> None:
         """Note a finished piece."""
@@ -68,24 +69,26 @@ class Journal:
         self._file.close()
 
     def _write(self, record: object) -> None:
-        data = (json.dumps(record) + "\n").encode()
+        data = self._mend + (json.dumps(record) + "\n").encode()
+        self._mend = b"\n"  # Until it is whole: what follows half a line, on a full disk, starts on its own.
         while data:
             data = data[os.write(self._file.fileno(), data) :]
+        self._mend = b""
 
     def _read(self) -> tuple[bool, int]:
         """Load what is there; tell whether it was finished, and where its last whole line ends, in bytes."""
-        if not self.path.exists():
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
             return False, 0
-        finished, good = False, 0
-        for line in self.path.read_bytes().splitlines(keepends=True):
-            try:
-                record = json.loads(line) if line.endswith(b"\n") else None
-            except ValueError:
-                record = None
-            if not isinstance(record, dict):
-                break
-            finished = record == _DONE
-            if not finished:
-                self.results[str(record.get("key"))] = record.get("result")
-            good += len(line)
-        return finished, good
+        except OSError as error:
+            raise UsageError(f"{self.path}: cannot be read: {error.strerror}") from error
+        finished = False
+        whole, end, _ = data.rpartition(b"\n")
+        for line in whole.split(b"\n"):
+            with contextlib.suppress(ValueError, LookupError, TypeError):  # Half a line that a full disk left.
+                record = json.loads(line)
+                finished = record == _DONE
+                if not finished:
+                    self.results[record["key"]] = record["result"]
+        return finished, len(whole) + len(end)

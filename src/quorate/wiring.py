@@ -239,7 +239,7 @@ class _Builder:
             return []
         path = resolve(self._base, table.examples)
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(str(path), [f"cannot be read as UTF-8 text: {error}"]) from error
         return [line.strip() for line in lines if line.strip()]

@@ -1,9 +1,9 @@
 """The judges that ship: a language model with a versioned prompt, and the two local classifiers."""
 
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from quorate.checks.conversation import Part, Subject
 from quorate.checks.panel import Worst
@@ -82,10 +82,11 @@ class PromptJudge:
     decode: bool = False
     threshold: float | None = None
 
-    async def judge(self, subject: Subject) -> Verdict:
+    def judge(self, subject: Subject) -> Coroutine[Any, Any, Verdict]:
         """Ask once, or once for each piece of a long text, all at the same time; every piece must pass."""
-        if len(subject.text) <= CHUNK_CHARS:
-            return await self._ask(subject)
+        return self._ask(subject) if len(subject.text) <= CHUNK_CHARS else self._ask_pieces(subject)
+
+    async def _ask_pieces(self, subject: Subject) -> Verdict:
         try:
             pieces = chunks(subject, size=CHUNK_CHARS, overlap=CHUNK_OVERLAP, limit=CHUNK_LIMIT)
         except TooLong as error:

@@ -3,9 +3,11 @@
 import argparse
 import asyncio
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from quorate.cli.safe import safe
 from quorate.errors import QuorateError, UsageError
@@ -13,15 +15,22 @@ from quorate.errors import QuorateError, UsageError
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints repeat no control character of what it was given."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(safe(message, lines=False))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="quorate",
         description="Checks run beside the answer; nothing leaves until they pass.",
         epilog="Exit codes of ask: 0 admitted, 3 refused, 4 handed over, 2 usage or config error, 1 failure.",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     ask = commands.add_parser("ask", help="screen and answer one message")
-    ask.add_argument("text", metavar="TEXT", help="the message; - reads it from standard input")
+    ask.add_argument("text", metavar="TEXT", help="the message, after -- if it may begin with one -; - reads stdin")
     ask.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     _shared(ask)
     check = commands.add_parser("check", help="screen many messages, without answering them")
@@ -63,15 +72,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         module = importlib.import_module(f"quorate.cli.{args.command}")
         result: int = asyncio.run(module.run(args))
+        sys.stdout.flush()  # Here an output that cannot be written still has an exit code.
         return result
     except UsageError as error:
         print(f"quorate: {safe(str(error))}", file=sys.stderr)
         return USAGE
     except QuorateError as error:
-        print(f"quorate: {type(error).__name__}: {safe(str(error))}", file=sys.stderr)
+        print(f"quorate: {type(error).__name__}: {safe(str(error), lines=False)}", file=sys.stderr)
         return FAILURE
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()  # The reader has gone; there is nobody to tell.
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # Then the reader has gone, and there is nobody to tell.
+            print(f"quorate: {safe(str(error), lines=False)}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # The interpreter flushes it once more.
         return FAILURE

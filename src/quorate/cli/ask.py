@@ -30,7 +30,7 @@ def chosen(args: argparse.Namespace) -> tuple[Path, Settings]:
     settings = load_settings(path)
     if (args.base_url is None) != (args.model is None):
         raise UsageError("--base-url and --model belong together: give both, or neither")
-    return path, with_model(settings, base_url=args.base_url, model=args.model) if args.base_url else settings
+    return path, with_model(settings, base_url=args.base_url, model=args.model) if args.model is not None else settings
 
 
 def _appending(path: Path) -> TextIO:
@@ -49,7 +49,7 @@ async def opened(stack: AsyncExitStack, args: argparse.Namespace) -> App:
 
 async def run(args: argparse.Namespace) -> int:
     """Ask, print, and return the exit code."""
-    text = sys.stdin.read() if args.text == "-" else args.text
+    text = sys.stdin.buffer.read().decode(errors="replace") if args.text == "-" else args.text
     async with AsyncExitStack() as stack:
         app = await opened(stack, args)
         decision = await _respond(app, text, evaluate_all=args.evaluate_all, stream=not args.json)

@@ -185,6 +185,8 @@ def _read(file: str) -> str:
 
 def _journal(args: argparse.Namespace) -> Journal:
     path = Path(f"{args.out}.journal")
+    if args.out.is_dir():
+        raise UsageError(f"--out {args.out}: is a folder, allowed is a file")
     if not path.parent.is_dir():
         raise UsageError(f"--out {args.out}: there is no folder {path.parent}")
     return Journal(path, resume=args.resume)
@@ -212,7 +214,7 @@ def _progress(total: int, done: int) -> Iterator[Any]:
 
 
 def _report(job: Job) -> int:
-    problems = [*job.bad, *job.failed.values()]
+    problems = [*job.bad, *(job.failed[number] for number in sorted(job.failed))]
     for problem in problems:
         _say(problem)
     counts = dict.fromkeys(("admit", "refuse", "escalate"), 0)

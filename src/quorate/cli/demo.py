@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import sys
 from dataclasses import dataclass, field
 from functools import partial
@@ -194,8 +195,20 @@ async def _local(out: Console, app: App) -> None:
 
 async def _prompt(out: Console, app: App) -> None:
     out.print(Text("Try your own (an empty line ends):", style="bold"))
-    while text := input("> ").strip():  # noqa: ASYNC250 - nothing else runs meanwhile
+    while text := _typed():
         async with app.door.respond(text) as response:
             pieces = [piece async for piece in response]
         out.print(safe("".join(pieces)))
         draw(out, response.report())
+
+
+def _typed() -> str:
+    """A line, or nothing at its end or on Ctrl-C, which asyncio alone would only notice after the next line."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return input("> ").strip()
+    except (EOFError, KeyboardInterrupt):
+        print()
+        return ""
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -16,7 +16,7 @@ async def run(args: argparse.Namespace) -> int:
     """Say one line for each part; returns 0 when all are usable, 1 when not, 2 for a config with mistakes."""
     path = args.config if args.config is not None else example_config()
     settings = load_settings(path)
-    print(safe(f"ok    config     {path}"))
+    print(safe(f"ok    config     {path}", lines=False))
     broken = False
     async with load(path, settings=settings) as app:
         async for good, line in _findings(app, settings):
@@ -31,7 +31,7 @@ async def _findings(app: App, settings: Settings) -> AsyncIterator[tuple[bool, s
         articles = len({section.file for section in sections})
         yield True, f"knowledge  {articles} articles, {len(sections)} sections"
     for name, table in settings.models.items():
-        if table.api_key_env and api_key(table) is None:
+        if table.api_key_env and not api_key(table):
             yield False, f"model      {name}: the environment has no {table.api_key_env}; set it to the model's key"
             continue
         try:

@@ -1,6 +1,7 @@
 """`quorate init`: a commented config and a starter help centre that work at once."""
 
 import argparse
+import shlex
 from importlib import resources
 from pathlib import Path
 
@@ -25,7 +26,6 @@ async def run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise UsageError(f"{folder}: cannot be written: {error.strerror}") from error
     config = folder / "quorate.toml"
-    print(
-        safe(f'Wrote {len(_FILES)} files to {folder}. Try:\n  quorate ask --config {config} "How do I return an item?"')
-    )
+    print(safe(f"Wrote {len(_FILES)} files to {folder}. Try:", lines=False))
+    print(safe(f'  quorate ask --config {shlex.quote(str(config))} "How do I return an item?"', lines=False))
     return 0

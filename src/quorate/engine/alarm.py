@@ -7,32 +7,39 @@ hundred calls in flight they cost more than the calls' own bookkeeping. A run ne
 import asyncio
 import heapq
 import itertools
-from collections.abc import Callable
 from contextvars import Context
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
+
+_order = itertools.count()
+
+
+class Sleeper(Protocol):
+    """Something that waits for its time."""
+
+    def ring(self, now_s: float, /) -> None:
+        """It is now this time. May come when nothing is due any more: look what is still to be done."""
 
 
 class Alarm:
-    """Calls back at given times. Callbacks are not taken back: each looks whether it still has something to do.
+    """Rings sleepers at given times. A time is not taken back; whoever sleeps knows what it still waits for.
 
     Args:
         context: the variables the callbacks run in.
     """
 
-    __slots__ = ("_context", "_entries", "_handle", "_held", "_loop", "_order")
+    __slots__ = ("_context", "_entries", "_handle", "_held", "_loop")
 
     def __init__(self, context: Context) -> None:
         self._loop = asyncio.get_running_loop()
         self._context = context
-        self._entries: list[tuple[float, int, Callable[[], None]]] = []
-        self._order = itertools.count()
+        self._entries: list[tuple[float, int, Sleeper]] = []
         self._handle: asyncio.TimerHandle | None = None
         self._held = False
 
-    def at(self, time_s: float, call: Callable[[], None]) -> None:
-        """Call back at this time on the engine's clock."""
-        heapq.heappush(self._entries, (time_s, next(self._order), call))
+    def at(self, time_s: float, sleeper: Sleeper) -> None:
+        """Ring a sleeper at this time on the engine's clock."""
+        heapq.heappush(self._entries, (time_s, next(_order), sleeper))
         if not self._held and (self._handle is None or time_s < self._handle.when()):
             self._set()
 
@@ -61,7 +68,7 @@ class Alarm:
         self._handle = None
         now_s = self._loop.time()
         while self._entries and self._entries[0][0] <= now_s:
-            heapq.heappop(self._entries)[2]()
+            heapq.heappop(self._entries)[2].ring(now_s)
         if self._handle is None:
             self._set()
 
@@ -88,7 +95,7 @@ class Timeout:
         # A ring that comes too early looks again: a stream moves its time with every piece.
         if self._pending_s is None or at_s < self._pending_s:
             self._pending_s = at_s
-            self._alarm.at(at_s, self._ring)
+            self._alarm.at(at_s, self)
 
     def __enter__(self) -> Self:
         self._task = asyncio.current_task()
@@ -105,11 +112,12 @@ class Timeout:
         if self._fired and task is not None and task.uncancel() <= self._before and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
-    def _ring(self) -> None:
+    def ring(self, now_s: float, /) -> None:
+        """Cancel the block's task if its time has come."""
         if self._task is None or self._fired:
             return
         self._pending_s = None
-        if asyncio.get_running_loop().time() < self._at_s:
+        if now_s < self._at_s:
             self.reschedule(self._at_s)
         else:
             self._fired = True

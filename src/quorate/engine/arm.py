@@ -1,11 +1,11 @@
 """One branch at work: its task, its context, its end. Internal to the engine."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import math
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import Context, ContextVar
-from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from quorate.engine.alarm import Alarm
 from quorate.engine.timeline import Span
@@ -34,8 +34,21 @@ def spend(usage: Usage) -> None:
         arm.spend(usage)
 
 
-def _nobody(_event: Event) -> None:
+class Feeder(Protocol):
+    """The run that an arm tells its events."""
+
+    def feed(self, event: Event, /) -> None:
+        """Take an event."""
+
+
+class _Nobody:
     """Takes the events of an arm whose run is closed."""
+
+    def feed(self, event: Event, /) -> None:
+        pass
+
+
+_NOBODY = _Nobody()
 
 
 class Arm:
@@ -44,10 +57,11 @@ class Arm:
     __slots__ = (
         "_bound",
         "_committed",
-        "_feed",
+        "_due_s",
         "_gate",
         "_loop",
         "_room",
+        "_run",
         "_run_grace_s",
         "_start_s",
         "_variables",
@@ -67,7 +81,7 @@ class Arm:
         self,
         branch: Branch[Any],
         *,
-        feed: Callable[[Event], None],
+        run: Feeder,
         bound: int,
         start_s: float,
         grace_s: float,
@@ -84,7 +98,8 @@ class Arm:
         self.buffered = 0
         self.task: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
-        self._feed = feed
+        self._run = run
+        self._due_s = math.inf
         self._bound = bound
         self._start_s = start_s
         self._run_grace_s = grace_s
@@ -109,14 +124,37 @@ class Arm:
         """Start it, unless it was started or stopped before."""
         if self.task is not None or not self.live:
             return
+        self._due_s = math.inf  # It may have been due to start later.
         if self.branch.timeout_s is not None:
-            self.alarm.at(self._loop.time() + self.branch.timeout_s, self._time_out)
+            self._ring_after(self.branch.timeout_s)
         # The caller's variables, whoever's event it is that starts it: branches share no state.
         self.task = self._loop.create_task(self._main(), name=f"quorate:{self.name}", context=self._variables.copy())
 
     def launch_after(self, seconds: float) -> None:
         """Start it `seconds` from now, unless it is started before."""
-        self.alarm.at(self._loop.time() + seconds, self.launch)
+        self._ring_after(seconds)
+
+    def ring(self, now_s: float, /) -> None:
+        """Do what its time has come for: start, time out, or end a clean-up after a timeout that takes too long."""
+        if now_s < self._due_s or not self.live:
+            return
+        if self.task is None:
+            self.launch()
+        elif self.timed_out:
+            # A clean-up may have asked for more time meanwhile.
+            limit_s = self._due_s + self.grace_s
+            if now_s >= limit_s:
+                self.abandon()
+            else:
+                self.alarm.at(limit_s, self)
+        elif self.cancel_why is None:
+            self.timed_out = True
+            self.task.cancel("timeout")
+            self._ring_after(self._run_grace_s)
+
+    def _ring_after(self, seconds: float) -> None:
+        self._due_s = self._loop.time() + seconds
+        self.alarm.at(self._due_s, self)
 
     def cancel(self, why: str) -> None:
         """Ask it to stop; only the first call counts."""
@@ -139,7 +177,7 @@ class Arm:
 
     def let_go(self) -> None:
         """Drop what it refers to, once its run is closed: without cycles nothing waits for the garbage collector."""
-        self._feed = _nobody
+        self._run = _NOBODY
         self.task = self._room = self._gate = None
 
     def commit(self) -> None:
@@ -162,7 +200,7 @@ class Arm:
         if self.span.first_s is None:
             self.span.first_s = at_s - self._start_s
         self.buffered += size_of(delta)
-        self._feed(Delta(self.name, at_s, delta))
+        self._run.feed(Delta(self.name, at_s, delta))
         while self.buffered >= self._bound:
             if self._room is None or self._room.done():
                 self._room = self._loop.create_future()
@@ -192,7 +230,7 @@ class Arm:
         current.set(self)
         start_s = self._loop.time()
         self.span.started_s = start_s - self._start_s
-        self._feed(Started(self.name, start_s))
+        self._run.feed(Started(self.name, start_s))
         try:
             value = await self.branch.work(self)
         except asyncio.CancelledError:
@@ -206,18 +244,6 @@ class Arm:
             late = self.timed_out or self.cancel_why is not None
             usage = self.span.usage
             self._end(self._stopped() if late else Answered(self.name, self._loop.time(), value, usage))
-
-    def _time_out(self) -> None:
-        if self.live and self.cancel_why is None and self.task is not None:
-            self.timed_out = True
-            self.task.cancel("timeout")
-            self._limit_clean_up(self._loop.time() + self._run_grace_s)
-
-    def _limit_clean_up(self, limit_s: float) -> None:
-        if self.live and self._loop.time() >= limit_s + self.grace_s:
-            self.abandon()
-        elif self.live:
-            self.alarm.at(limit_s + self.grace_s, partial(self._limit_clean_up, limit_s))
 
     def _failed(self, error: BaseException) -> Ended:
         if self.cancel_why is not None:
@@ -243,4 +269,4 @@ class Arm:
                 span.ended, span.why, span.wasted = "cancelled", why, True
             case Failed(error=error):
                 span.ended, span.why, span.wasted = "failed", str(error) or type(error).__name__, True
-        self._feed(event)
+        self._run.feed(event)

@@ -11,6 +11,7 @@ Rules:
 
 import asyncio
 import itertools
+import math
 from collections import deque
 from collections.abc import Iterable
 from contextvars import ContextVar, copy_context
@@ -116,8 +117,9 @@ class Run(Generic[R]):
         self._held_bytes = held_bytes
         self._arms: dict[str, Arm] = {}
         self._live = 0
-        self._inbox: deque[Event] = deque()
-        self._out: deque[Delta] = deque()
+        self._inbox: deque[Event] | None = None
+        self._out: deque[Delta] | None = None
+        self._deadline_s = self._expire_s = math.inf
         self._feeding = False
         self._commit_every = False
         self._waiters: list[asyncio.Future[None]] = []
@@ -134,7 +136,8 @@ class Run(Generic[R]):
         if parent is not None:
             self.timeline.parent = (parent.run_id, parent.name)
         if self._timeout_s is not None:
-            self._alarm.at(self._start_s + self._timeout_s, self._deadline)
+            self._deadline_s = self._start_s + self._timeout_s
+            self._alarm.at(self._deadline_s, self)
         self._feeding = True  # The merge starts before it is fed.
         self._alarm.hold()
         try:
@@ -221,7 +224,7 @@ class Run(Generic[R]):
             raise UsageError(f"two branches of one run are named {branch.name!r}")
         arm = Arm(
             branch,
-            feed=self._feed,
+            run=self,
             bound=self._held_bytes,
             start_s=self._start_s,
             grace_s=self._grace_s,
@@ -234,14 +237,17 @@ class Run(Generic[R]):
         self._arms[branch.name] = arm
         self.timeline.spans.append(arm.span)
         self._live += 1
-        self._feed(Queued(branch.name, self._loop.time()))
+        self.feed(Queued(branch.name, self._loop.time()))
         return arm
 
-    def _feed(self, event: Event) -> None:
+    def feed(self, event: Event, /) -> None:
+        """Take an event from a branch, at once and in its task. For the engine's own use."""
         if type(event) in _ENDS:
             self._live -= 1
             self.ended[event.branch] = event  # type: ignore[assignment]
         if self._feeding:
+            if self._inbox is None:
+                self._inbox = deque()
             self._inbox.append(event)
             return
         self._feeding = True
@@ -271,12 +277,13 @@ class Run(Generic[R]):
         except Exception as error:
             failure = RunFailed(f"the merge broke on {type(event).__name__} of {event.branch}: {error!r}")
             failure.__cause__ = error
-            self._out.clear()
+            self._out = None
             self._fail(failure, "the merge broke")
 
     def _do(self, step: Step[R], cause: str | None = None) -> None:
         if step.expire_after_s is not None:
-            self._alarm.at(self._loop.time() + step.expire_after_s, self._expire)
+            self._expire_s = self._loop.time() + step.expire_after_s
+            self._alarm.at(self._expire_s, self)
         for start in step.start:
             arm = self._arms.get(start.branch.name) or self._add(start.branch)
             if start.after_s > 0:
@@ -293,6 +300,8 @@ class Run(Generic[R]):
         if step.decision is not None:
             self._decide(step.decision, cause)
         if step.release:
+            if self._out is None:
+                self._out = deque()
             self._out.extend(step.release)
             self._wake()
         if step.fail is not None:
@@ -316,16 +325,16 @@ class Run(Generic[R]):
         if cause in self._arms and cause not in self.timeline.critical:
             self.timeline.critical += (str(cause),)
 
-    def _expire(self) -> None:
-        if self.outcome == "running":
-            self._feed(Expired("decide", self._loop.time()))
-
-    def _deadline(self) -> None:
-        if self.outcome != "running":
-            return
-        self._feed(Expired("deadline", self._loop.time()))
-        if self.outcome == "running":
-            self._fail(DeadlineExceeded(f"the run took longer than {self._timeout_s} s"), "deadline")
+    def ring(self, now_s: float, /) -> None:
+        """See whether the time to decide, or the run's own, is up. For the engine's own use."""
+        if now_s >= self._expire_s and self.outcome == "running":
+            self._expire_s = math.inf
+            self.feed(Expired("decide", now_s))
+        if now_s >= self._deadline_s and self.outcome == "running":
+            self.feed(Expired("deadline", now_s))
+            if self.outcome == "running":
+                self._fail(DeadlineExceeded(f"the run took longer than {self._timeout_s} s"), "deadline")
+        self._wake()
 
     def _fail(self, error: Exception, why: str) -> None:
         self.error = self.error or error
@@ -349,7 +358,7 @@ class Run(Generic[R]):
         cut: asyncio.CancelledError | None = None
         waiting = True
         while waiting:
-            self._alarm.at(left_s + self._patience_s() if self._live else left_s, self._wake)
+            self._alarm.at(left_s + self._patience_s() if self._live else left_s, self)
             try:
                 await self._change()
             except asyncio.CancelledError as error:

@@ -41,14 +41,14 @@ class Span:
     abandoned: bool = False
     usage: Usage = NO_USAGE
     wasted: bool = False
-    children: list["Timeline"] = field(default_factory=list)
+    children: tuple["Timeline", ...] = ()
     unlisted_waste: Usage = NO_USAGE
 
     def add(self, child: "Timeline") -> None:
         """Take in the timeline of a nested run that has ended, and its usage."""
         self.usage = self.usage + child.usage
         if len(self.children) < MAX_CHILDREN:
-            self.children.append(child)
+            self.children += (child,)
         else:
             self.unlisted_waste = self.unlisted_waste + child.wasted
 

@@ -10,7 +10,7 @@ Rules kept here and nowhere else:
    admission it ends the run as failed and leaves the decision as it was.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Generic, Literal, TypeVar
 
 from quorate.errors import RunFailed, UsageError
@@ -60,7 +60,7 @@ class Veto(Generic[T]):
         self._rule = rule
         self._timeout_s = decide_timeout_s
         self._rulings: dict[str, Ruling] = {}
-        self._expired: set[str] = set()
+        self._expired: Set[str] = frozenset()
         self._settled = False
 
     def start(self) -> Step[Admission]:

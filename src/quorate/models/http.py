@@ -5,6 +5,7 @@ Keys travel in headers, so nothing here follows a redirect, reads .netrc, or sho
 
 import ssl
 import urllib.request
+from http.cookies import SimpleCookie
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +19,15 @@ CONNECT_TIMEOUT_S = 5.0
 IDLE_S = 30.0
 MAX_REPLY_BYTES = 8 << 20
 _SHOWN = 300
+
+
+class _NoCookies(aiohttp.DummyCookieJar):
+    """Keeps no cookie and sends none, without making an empty jar for every request."""
+
+    _NONE: SimpleCookie = SimpleCookie()
+
+    def filter_cookies(self, request_url: URL) -> SimpleCookie:
+        return self._NONE
 
 
 class Session:
@@ -46,7 +56,7 @@ class Session:
         )
         self._client = aiohttp.ClientSession(
             connector=self._connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
+            cookie_jar=_NoCookies(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
         )
         return self

@@ -89,7 +89,7 @@ class OpenAIModel:
         self._proxy = proxy_for(self._url)
         self._timeouts = timeouts or Timeouts()
         self._price = price or Price()
-        self._lacks: set[str] = set()
+        self._lacks: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         return f"OpenAIModel({self._where!r})"
@@ -108,14 +108,36 @@ class OpenAIModel:
             BadReply: the reply is not a chat completion.
             StreamBroken: the stream ended, or broke, after its first piece.
         """
-        while True:
-            known = frozenset(self._lacks)
-            body = self._body(prompt, stream=emit is not None)
-            try:
-                return await self._call(body, prompt, emit)
-            except ModelRefused as error:
-                if not self._learn(error, known):
-                    raise
+        reading = _Reading(self._where, emit, self._hidden)
+        times, known = self._timeouts, self._lacks
+        start_s = clock.now()
+        body = self._body(prompt, stream=emit is not None)
+        try:
+            with clock.timeout(min(times.first_s, times.total_s)) as patience:
+                async with self._session.client.post(
+                    self._url, data=body, headers=self._headers, proxy=self._proxy, allow_redirects=False
+                ) as response:
+                    if response.status != 200:
+                        reading.usage = (0, 0)
+                        raise await self._refusal(response)
+                    if emit is None:
+                        reading.whole(await read_bounded(response))
+                    else:
+                        await self._stream(response, reading, patience=patience, start_s=start_s)
+        except asyncio.CancelledError:
+            reading.cut = True
+            raise
+        except ModelRefused as error:
+            if not self._learn(error, known):
+                raise
+            reading.again = True
+        except (aiohttp.ClientError, OSError, ModelUnavailable) as error:
+            ours = mapped(self._where, error)
+            raise (StreamBroken(str(ours)) if reading.spoke else ours) from None
+        finally:
+            usage = self._usage(reading, prompt)
+            spend(usage)
+        return await self.complete(prompt, emit) if reading.again else reading.reply(self._model, usage)
 
     def _learn(self, error: ModelRefused, known: frozenset[str]) -> bool:
         """Note what the server says it does not know; False where the call, made with `known`, left it out already."""
@@ -124,7 +146,7 @@ class OpenAIModel:
         said = str(error).removeprefix(self._where)
         for quirk in _QUIRKS:
             if quirk in said and quirk not in known:
-                self._lacks.add(quirk)
+                self._lacks |= {quirk}
                 return True
         return False
 
@@ -152,35 +174,8 @@ class OpenAIModel:
             return '{"type":"json_object"}'
         return f'{{"type":"json_schema","json_schema":{{"name":{_text(name)},"strict":true,"schema":{schema}}}}}'
 
-    async def _call(self, body: bytes, prompt: Prompt, emit: Emit | None) -> Reply:
-        reading = _Reading(self._where, emit, self._hidden)
-        times = self._timeouts
-        start_s = clock.now()
-        try:
-            with clock.timeout(min(times.first_s, times.total_s)) as patience:
-                async with await self._session.client.post(
-                    self._url, data=body, headers=self._headers, proxy=self._proxy, allow_redirects=False
-                ) as response:
-                    if response.status != 200:
-                        reading.usage = (0, 0)
-                        raise await self._refusal(response)
-                    if emit is None:
-                        reading.whole(await read_bounded(response))
-                    else:
-                        await self._stream(response, reading, patience, start_s)
-        except asyncio.CancelledError:
-            reading.cut = True
-            raise
-        except (aiohttp.ClientError, OSError, ModelUnavailable) as error:
-            ours = mapped(self._where, error)
-            raise (StreamBroken(str(ours)) if reading.spoke else ours) from None
-        finally:
-            usage = self._usage(reading, prompt)
-            spend(usage)
-        return reading.reply(self._model, usage)
-
     async def _stream(
-        self, response: aiohttp.ClientResponse, reading: "_Reading", patience: Timeout, start_s: float
+        self, response: aiohttp.ClientResponse, reading: "_Reading", *, patience: Timeout, start_s: float
     ) -> None:
         times, events = self._timeouts, EventStream()
         end_s = start_s + times.total_s
@@ -252,6 +247,7 @@ class _Reading:
         self._hidden = hidden
         self.done = False
         self.cut = False
+        self.again = False
         self.pieces = 0
         self.usage: tuple[int, int] | None = None
         self._where = where

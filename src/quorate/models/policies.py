@@ -14,14 +14,13 @@ from quorate.patterns import hedge
 class _Watched:
     """An `emit` that remembers whether anything was said."""
 
-    def __init__(self, emit: Emit | None) -> None:
+    def __init__(self, emit: Emit) -> None:
         self._emit = emit
         self.spoke = False
 
     async def __call__(self, delta: str | ToolCallDelta) -> None:
         self.spoke = True
-        if self._emit is not None:
-            await self._emit(delta)
+        await self._emit(delta)
 
 
 class RetryBudget:
@@ -87,16 +86,17 @@ class Retry:
     async def complete(self, prompt: Prompt, emit: Emit | None = None) -> Reply:
         """Ask, and ask again; raises the last error when no attempt is left."""
         self._budget.earn()
-        watched = _Watched(emit)
+        watched = _Watched(emit) if emit is not None else None
         attempt = 1
         while True:
             try:
-                return await self._model.complete(prompt, watched if emit is not None else None)
+                return await self._model.complete(prompt, watched)
             except ModelUnavailable as error:
                 wait_s = self._rng.uniform(0, min(self._cap_s, self._base_s * 2 ** (attempt - 1)))
                 wait_s = max(wait_s, error.retry_after_s or 0.0)
                 attempt += 1
-                if watched.spoke or attempt > self._attempts or wait_s > self._cap_s or not self._budget.take():
+                spoke = watched is not None and watched.spoke
+                if spoke or attempt > self._attempts or wait_s > self._cap_s or not self._budget.take():
                     raise
             await clock.sleep(wait_s)
 
@@ -185,12 +185,12 @@ class Fallback:
 
     async def complete(self, prompt: Prompt, emit: Emit | None = None) -> Reply:
         """Ask one after another; raises the last error."""
-        watched = _Watched(emit)
+        watched = _Watched(emit) if emit is not None else None
         for model in self._models[:-1]:
             try:
-                return await model.complete(prompt, watched if emit is not None else None)
+                return await model.complete(prompt, watched)
             except ModelError:
-                if watched.spoke:
+                if watched is not None and watched.spoke:
                     raise
         return await self._models[-1].complete(prompt, emit)
 
