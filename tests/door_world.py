@@ -30,7 +30,7 @@ class WholeAnswer:
         self._model = model
 
     async def answer(self, conversation: Conversation, context: Context) -> Answer:
-        reply = await self._model.complete(Prompt((Message("user", conversation.question),), 100))
+        reply = await self._model.complete(Prompt((Message("user", conversation.question),), 600))
         await context.emit(reply.text)
         for index, call in enumerate(reply.tool_calls):
             await context.emit(ToolCallDelta(index, call.id, call.name, call.arguments))

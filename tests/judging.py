@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from quorate.apps.answer import Answer, Effects
-from quorate.apps.frontdoor import Policy, Refusals
+from quorate.apps.frontdoor import Decision, FrontDoor, Policy, Refusals
 from quorate.checks import Check, Conversation, Part, Subject, Verdict
 from quorate.checks.verdict import VerdictOutcome
 from quorate.engine import clock, spend
@@ -106,3 +106,19 @@ class Speaker:
             raise self.error
         self.finished = True
         return Answer("".join(self.pieces), ("Lamps",), model="speaker")
+
+
+def door(
+    scope: Rule | None = None, threat: Any = None, answerer: Any = None, *, policy: Any = None, **common: Any
+) -> FrontDoor:
+    checks = [check("scope", scope or Rule(), **common), check("threat", threat or Rule(), **common)]
+    return FrontDoor(checks, answerer, policy=policy or POLICY)
+
+
+async def asked(door: FrontDoor, source: Any = "Hi", *, evaluate_all: bool = False) -> tuple[list[Any], Decision]:
+    """What a customer reads of a message's response, and the whole decision."""
+    pieces = []
+    async with door.respond(source, evaluate_all=evaluate_all) as response:
+        async for piece in response:
+            pieces.append(piece)
+    return pieces, response.report()

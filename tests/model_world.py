@@ -3,9 +3,11 @@
 import asyncio
 import json
 import os
+import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -295,6 +297,37 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not condition():  # noqa: ASYNC110 - what is waited for may be in another process
             await asyncio.sleep(0.002)
+
+
+@contextmanager
+def full_listener() -> Iterator[int]:
+    """A port that takes no more connections: who connects waits in the middle of it."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        port = listener.getsockname()[1]
+        waiting: list[socket.socket] = []
+        try:
+            for _ in range(20):
+                knocking = socket.socket()
+                knocking.setblocking(False)
+                knocking.connect_ex(("127.0.0.1", port))
+                waiting.append(knocking)
+                time.sleep(0.01)
+                if knocking.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0 and not _connected(knocking):
+                    break
+            else:
+                pytest.skip("this system's backlog never fills")
+            yield port
+        finally:
+            for knocking in waiting:
+                knocking.close()
+
+
+def _connected(knocking: socket.socket) -> bool:
+    try:
+        knocking.getpeername()
+    except OSError:
+        return False
+    return True
 
 
 def open_files() -> int:

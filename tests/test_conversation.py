@@ -255,6 +255,15 @@ def test_only_our_own_words_right_after_a_turn_are_a_replay() -> None:
         assert conversation == Conversation.of(source)
 
 
+def test_a_part_that_is_marked_is_not_sent_whatever_it_carries() -> None:
+    """The mark alone keeps a part from the answerer, also in a conversation that somebody else put together."""
+    sent = Message("user", "attack")
+    conversation = Conversation((Part("customer", "attack", refused=True, message=sent), Part("customer", "x")))
+    assert conversation.messages == ()
+    marked = Conversation.of([user("attack"), bot(REFUSED), user("x")]).without_replays(SAID).parts[0]
+    assert marked == Part("customer", "attack", refused=True)
+
+
 def test_a_refusal_said_twice_is_dropped_twice() -> None:
     """A client that stores a refusal twice still replays one refused turn."""
     source = [user("attack"), bot(REFUSED), bot("Too long."), user("x")]
@@ -265,10 +274,12 @@ def test_scope_reads_the_last_text_with_what_it_follows() -> None:
     """Context is what customer and assistant said before; refused turns, tools and the system's text are none."""
     source = [
         {"role": "system", "content": "rules"},
+        user("attack"),
+        bot(REFUSED),
         user("first"),
         bot("answer"),
         {"role": "tool", "content": "result"},
-        user("attack"),
+        user("another attack"),
         bot(REFUSED),
         user("last"),
         bot("half an ans"),

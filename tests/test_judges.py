@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import threading
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -54,6 +55,10 @@ long_parts = st.lists(
 )
 
 
+def folded(text: str) -> str:
+    return re.sub(r"\n+", "\n", text).strip("\n")
+
+
 @settings(max_examples=150, deadline=None)
 @given(long_parts, st.data())
 def test_an_attack_anywhere_is_whole_inside_some_piece(texts: list[str], draw: st.DataObject) -> None:
@@ -70,8 +75,8 @@ def test_an_attack_anywhere_is_whole_inside_some_piece(texts: list[str], draw: s
     for _ in range(8):
         start = draw.draw(st.integers(0, max(len(whole) - 200, 0)))
         needle = whole[start : start + 200]
-        # A seam is a line break in the whole; parts that the needle ends or begins with may be cut off empty.
-        assert any(needle in piece.text or needle.strip("\n") in piece.text for piece in pieces)
+        # A seam is a line break in the whole; an empty part beside one says nothing and may be left out.
+        assert any(folded(needle) in folded(piece.text) for piece in pieces)
 
 
 def test_pieces_keep_what_their_parts_are() -> None:

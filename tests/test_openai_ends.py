@@ -3,8 +3,6 @@
 import asyncio
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -18,6 +16,7 @@ from model_world import (
     Ear,
     complete,
     events,
+    full_listener,
     model_at,
     no_proxy_of_the_machine,
     open_files,
@@ -160,37 +159,6 @@ async def test_a_cancel_in_the_middle_of_emit() -> None:
             await call
         await until(lambda: server.stats()["total"]["cut"] == 1)
         assert session.in_use == 0
-
-
-@contextmanager
-def full_listener() -> Iterator[int]:
-    """A port that takes no more connections: who connects waits in the middle of it."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
-        port = listener.getsockname()[1]
-        waiting: list[socket.socket] = []
-        try:
-            for _ in range(20):
-                knocking = socket.socket()
-                knocking.setblocking(False)
-                knocking.connect_ex(("127.0.0.1", port))
-                waiting.append(knocking)
-                time.sleep(0.01)
-                if knocking.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0 and not _connected(knocking):
-                    break
-            else:
-                pytest.skip("this system's backlog never fills")
-            yield port
-        finally:
-            for knocking in waiting:
-                knocking.close()
-
-
-def _connected(knocking: socket.socket) -> bool:
-    try:
-        knocking.getpeername()
-    except OSError:
-        return False
-    return True
 
 
 @both_ways

@@ -41,9 +41,9 @@ class Act:
 
 
 ACTS = (
-    Act("An honest message", HONEST, "scope-90ms", "threat-70ms", "answer-120ms-20x8ms"),
-    Act("An attack", ATTACK, "scope-150ms", "threat-70ms", "answer-30ms-20x8ms"),
-    Act("A slow check", HONEST, "scope-320ms", "threat-70ms", "answer-120ms-20x8ms"),
+    Act("An honest message", HONEST, "scope-70ms", "threat-50ms", "answer-90ms-20x6ms"),
+    Act("An attack", ATTACK, "scope-120ms", "threat-50ms", "answer-20ms-20x6ms"),
+    Act("A slow check", HONEST, "scope-260ms", "threat-50ms", "answer-90ms-20x6ms"),
 )
 
 
