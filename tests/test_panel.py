@@ -159,14 +159,17 @@ def test_tiers_follow_their_rule(tiers: list[tuple[Say, int]], head: int, flags:
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
 async def test_k_of_n_is_exact_for_every_order(order: tuple[int, ...]) -> None:
-    """k flags are a flag, enough passes a pass; where failures or abstentions could have tipped it, an abstention."""
+    """k flags are a flag, enough passes a pass; else a failed voter fails the panel, and abstentions abstain."""
     elections = [votes for n in (1, 2, 3) for votes in product([FLAG, PASS, ABSTAIN, DOWN], repeat=n)]
     for votes, k in [(election, k) for election in elections for k in range(1, len(election) + 1)]:
         panel = Panel(tuple((f"v{i}", Rule(say, order[i] / 4)) for i, say in enumerate(votes)), k)
-        got = await panel.judge(subject("x"))
+        try:
+            got = (await panel.judge(subject("x"))).outcome
+        except RunFailed:
+            got = "error"
         flags, passes = votes.count(FLAG), votes.count(PASS)
-        wanted = "flag" if flags >= k else "pass" if passes > len(votes) - k else "abstain"
-        assert got.outcome == wanted
+        undecided = "error" if DOWN in votes else "abstain"
+        assert got == ("flag" if flags >= k else "pass" if passes > len(votes) - k else undecided)
 
 
 async def test_a_panel_ends_when_it_is_settled() -> None:
@@ -181,10 +184,9 @@ async def test_a_panel_ends_when_it_is_settled() -> None:
 
 
 async def test_a_panel_of_failures_is_undecided_never_a_pass() -> None:
-    """When nobody can vote the panel abstains, without a score."""
-    end = await Panel((("a", Rule(DOWN)), ("b", Rule(BROKEN))), 1).judge(subject("x"))
-    assert (end.outcome, end.score, end.category) == ("abstain", None, "none")
-    assert "undecided" in end.reason
+    """When nobody can vote the panel fails, so that `on_error` decides and not `on_abstain`."""
+    with pytest.raises(RunFailed, match=r"undecided.*down"):
+        await Panel((("a", Rule(DOWN)), ("b", Rule(BROKEN))), 1).judge(subject("x"))
 
 
 async def test_the_same_model_may_vote_several_times() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 from quorate.checks.conversation import Subject
 from quorate.checks.verdict import Judge, Verdict
 from quorate.engine import fan_out
-from quorate.errors import UsageError
-from quorate.events import Answered, Branch, Cancelled, Delta, Event, Failed, branch
+from quorate.errors import RunFailed, UsageError
+from quorate.events import Answered, Branch, Cancelled, Delta, Ended, Event, Failed, branch
 from quorate.merges import NOTHING, Decision, Quorum, Start, Step, Undecided
 
 
@@ -146,21 +146,51 @@ class Panel:
 
     Attributes:
         judges: names and judges.
-        k: flags needed. Failures and abstentions stay among the voters: a vote they could have tipped is an
-            abstention of the panel.
+        k: flags needed. Failures and abstentions stay among the voters: where they could have tipped the vote,
+            the panel fails if a voter failed, and abstains if all of the missing did.
     """
 
     judges: tuple[tuple[str, Judge], ...]
     k: int
 
     async def judge(self, subject: Subject) -> Verdict:
-        """Take the vote; it ends as soon as it is settled. The score is the mean of the votes that were cast."""
+        """Take the vote; it ends as soon as it is settled. The score is the mean of the votes that were cast.
+
+        Raises:
+            RunFailed: too many voters failed; what that means is the check's `on_error`, never its `on_abstain`.
+        """
         branches = [branch(name, partial(judge.judge, subject), timeout_s=None) for name, judge in self.judges]
-        vote: Quorum[Verdict] = Quorum(self.k, len(branches), vote=_flagged)
-        async with fan_out(branches, vote, timeout_s=None) as run:
+        async with fan_out(branches, _Vote(self.k, len(branches)), timeout_s=None) as run:
             decision = await run.decided()
             cast = [end.value for end in run.ended.values() if isinstance(end, Answered)]
+            broken = [f"{name}: {end.error}" for name, end in run.ended.items() if isinstance(end, Failed)]
+        if isinstance(decision.value, Undecided) and broken:
+            raise RunFailed(f"the panel is {decision.why} ({'; '.join(broken)})")
         return _summed(decision, cast)
+
+
+class _Vote:
+    """A quorum of flags that waits for everybody before it is undecided.
+
+    Whether a missing voter failed or abstained then makes a difference, and must not depend on who was first.
+    """
+
+    def __init__(self, k: int, n: int) -> None:
+        self._quorum: Quorum[Verdict] = Quorum(k, n, vote=_flagged)
+        self._pending = n
+        self._undecided: Step[bool | Undecided] | None = None
+
+    def start(self) -> Step[bool | Undecided]:
+        return self._quorum.start()
+
+    def feed(self, event: Event) -> Step[bool | Undecided]:
+        self._pending -= isinstance(event, Ended)
+        if self._undecided is None:
+            step = self._quorum.feed(event)
+            if step.decision is None or not isinstance(step.decision.value, Undecided):
+                return step
+            self._undecided = step
+        return NOTHING if self._pending else self._undecided
 
 
 def _flagged(verdict: Verdict) -> bool | None:
