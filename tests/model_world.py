@@ -149,7 +149,7 @@ async def raw_server(*says: bytes | Script | None, context: ssl.SSLContext | Non
 
 async def _closed(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
-    with suppress(OSError):
+    with suppress(OSError, asyncio.CancelledError):
         await writer.wait_closed()
 
 
