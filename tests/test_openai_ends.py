@@ -94,7 +94,7 @@ async def test_idle_timeout() -> None:
 async def test_total_timeout(stream: bool) -> None:
     """A reply that goes on and on ends with its total time."""
     async with StandIn() as server, Session() as session:
-        model = model_at(server.base_url, session, "answer-0ms-9999x5ms", timeouts=Timeouts(20, 20, 0.3))
+        model = model_at(server.base_url, session, "answer-0ms-9999x80ms", timeouts=Timeouts(20, 20, 0.3))
         with pytest.raises(StreamBroken if stream else ModelUnavailable, match="in time"):
             await complete(model, stream=stream)
         await until(lambda: server.stats()["total"]["cut"] == 1)
@@ -196,7 +196,7 @@ async def test_a_server_that_accepts_and_says_nothing(scheme: str, stream: bool)
                 await call
             await until(lambda: server.left == 1)
             assert session.in_use == 0
-        assert other_tasks() - before == set()
+        await until(lambda: other_tasks() <= before)  # The server of this test has a task for each client.
 
 
 async def test_a_cancel_while_a_name_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
