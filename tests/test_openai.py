@@ -338,7 +338,7 @@ async def test_follows_no_redirect(stream: bool) -> None:
 
 
 @both_ways
-@pytest.mark.parametrize("name", ["answer-20s", "answer-0ms-500x5ms"])
+@pytest.mark.parametrize("name", ["answer-20s", "answer-0ms-500x60ms"])
 async def test_usage_of_a_cut_call(name: str, stream: bool) -> None:
     """A call that was cut is estimated: the prompt, and what was heard (streamed) or allowed (not) of the reply."""
     async with StandIn() as server, Session() as session:
