@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from model_world import no_proxy_of_the_machine  # noqa: F401
+from quorate.cli import main
 from quorate.testing.standin import SpawnedStandIn, spawn_standin
 from test_cli import ATTACK, CLEAN, TOP, VERDICT, command, config, idle, plain, run, spawned  # noqa: F401
 
@@ -430,3 +431,12 @@ def test_the_example_messages_through_a_process_of_its_own(tmp_path: Path) -> No
     ran = spawned("check", jsonl(tmp_path / "in", rows), "--evaluate-all")
     assert ran.code == 0 and [line["decision"] for line in decided(ran.raw_out)] == ["admit", "refuse"]
     assert ran.err.splitlines()[-1].split()[:3] == ["threat", "1", "0"]
+
+
+def test_the_output_never_takes_the_place_of_the_input(tmp_path: Path) -> None:
+    """`--out` naming the input file is a usage error before anything is written."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"id": 1, "text": "hi"}\n', encoding="ascii")
+    assert main(["check", str(rows), "--out", str(rows)]) == 2
+    assert rows.read_text(encoding="ascii") == '{"id": 1, "text": "hi"}\n'
+    assert not (tmp_path / "rows.jsonl.journal").exists()

@@ -16,7 +16,7 @@ from quorate.merges import OnError
 from quorate.models.http import Session
 from quorate.models.policies import Fallback, Limit, Limiter, Retry
 from quorate.testing.standin import Fixed, Profile, StandIn
-from quorate.testing.standin_profiles import KINDS, REPLY
+from quorate.testing.standin.profiles import KINDS, REPLY
 
 __all__ = ["no_proxy_of_the_machine"]
 pytestmark = pytest.mark.sockets

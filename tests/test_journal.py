@@ -194,3 +194,13 @@ def test_a_key_changes_with_each_of_its_parts() -> None:
     assert key_of(*base) == key_of(*base) and key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1})
     assert key_of("\ud800") != key_of("\ufffd")
     assert len(key_of()) == 64 and json.dumps(key_of("ü")).isascii()
+
+
+def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path) -> None:
+    """Somebody else's file at the journal's place is an error, and stays as it is."""
+    path = tmp_path / "out.journal"
+    path.write_text("dear diary\n", encoding="ascii")
+    for resume in (False, True):
+        with pytest.raises(UsageError, match="no journal"):
+            Journal(path, resume=resume)
+    assert path.read_text(encoding="ascii") == "dear diary\n"

@@ -38,7 +38,7 @@ from quorate.models import Message, Prompt, ToolCall, ToolCallDelta
 from quorate.models.http import Session
 from quorate.models.openai import OpenAIModel, Price
 from quorate.testing.standin import StandIn
-from quorate.testing.standin_profiles import REPLY
+from quorate.testing.standin.profiles import REPLY
 
 __all__ = ["no_proxy_of_the_machine"]
 pytestmark = pytest.mark.sockets

@@ -29,7 +29,7 @@ from quorate.models import ToolCallDelta
 from quorate.models.http import Session
 from quorate.models.openai import Timeouts
 from quorate.testing.standin import Profile, StandIn
-from quorate.testing.standin_profiles import REPLY
+from quorate.testing.standin.profiles import REPLY
 
 __all__ = ["no_proxy_of_the_machine"]
 pytestmark = pytest.mark.sockets

@@ -20,7 +20,7 @@ from quorate.apps.frontdoor import FrontDoor
 from quorate.engine import abandoned_tasks
 from quorate.models.http import Session
 from quorate.testing.standin import Counts, SpawnedStandIn, spawn_standin
-from quorate.testing.standin_profiles import REPLY
+from quorate.testing.standin.profiles import REPLY
 
 __all__ = ["no_proxy_of_the_machine"]
 pytestmark = [pytest.mark.sockets, pytest.mark.timeout(1200)]

@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 
 from quorate.testing.standin import Fixed, HeavyTail, Lognormal, Profile, Ruling, StandIn, ToolCall
-from quorate.testing.standin_profiles import KINDS, REPLY, parse_fault, parse_model
-from quorate.testing.standin_replies import find_nonce, judge, split_data
+from quorate.testing.standin.profiles import KINDS, REPLY, parse_fault, parse_model
+from quorate.testing.standin.replies import find_nonce, judge, split_data
 from standin_client import FIELDS, run, said, until, verdict_format
 
 pytestmark = pytest.mark.sockets

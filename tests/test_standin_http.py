@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from quorate.testing.standin import Profile, spawn_standin
-from quorate.testing.standin_profiles import REPLY
+from quorate.testing.standin.profiles import REPLY
 from standin_client import CHAT, Client, run, serving, until
 
 pytestmark = pytest.mark.sockets

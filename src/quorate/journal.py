@@ -91,4 +91,6 @@ class Journal:
                 finished = record == _DONE
                 if not finished:
                     self.results[record["key"]] = record["result"]
+        if whole.strip() and not finished and not self.results:
+            raise UsageError(f"{self.path} is no journal, and a journal is to be written there: move it away")
         return finished, len(whole) + len(end)

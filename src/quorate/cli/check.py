@@ -185,6 +185,8 @@ def _read(file: str) -> str:
 
 def _journal(args: argparse.Namespace) -> Journal:
     path = Path(f"{args.out}.journal")
+    if args.file != "-" and args.out.exists() and args.out.samefile(args.file):
+        raise UsageError(f"--out {args.out}: is the input; the decisions would take its place")
     if args.out.is_dir():
         raise UsageError(f"--out {args.out}: is a folder, allowed is a file")
     if not path.parent.is_dir():

@@ -31,7 +31,7 @@ SHOWN = ("m05", "m10", "m17", "m33", "m45", "m52")
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """One act: what is sent, and how the simulated models behave (see `quorate.testing.standin_profiles`)."""
+    """One act: what is sent, and how the simulated models behave (see `quorate.testing.standin.profiles`)."""
 
     title: str
     text: str

@@ -8,7 +8,7 @@ In the running loop::
 
 In a process of its own, for benchmarks: `spawn_standin()`, or `python -m quorate.testing.standin --port 0`, which
 prints one line of JSON with the port. The grammar of model names and the list of faults are in
-`quorate.testing.standin_profiles`. Routes:
+`quorate.testing.standin.profiles`. Routes:
 
 - `POST /v1/chat/completions`, `GET /v1/models`: as OpenAI's.
 - `GET /stats` (see `Stats`), `POST /stats/reset` (also forgets queued faults), `GET /healthz`.
@@ -33,11 +33,11 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import cast
+from typing import NoReturn, cast
 
-from quorate.testing.standin_ledger import Counts, Cut, Stats
-from quorate.testing.standin_profiles import Fixed, HeavyTail, Lognormal, Profile, Rule, Ruling, ToolCall
-from quorate.testing.standin_server import StandIn
+from quorate.testing.standin.ledger import Counts, Cut, Stats
+from quorate.testing.standin.profiles import Fixed, HeavyTail, Lognormal, Profile, Rule, Ruling, ToolCall
+from quorate.testing.standin.server import StandIn
 
 if sys.platform != "win32":
     import resource
@@ -229,13 +229,20 @@ def _read_ready(process: subprocess.Popen[str], start_s: float) -> SpawnedStandI
     return SpawnedStandIn(told["host"], told["port"], process.pid)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Complains without repeating control characters to the terminal."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error("".join(char if char.isprintable() else ascii(char)[1:-1] for char in message))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the server from the command line.
 
     Returns:
         The exit code: 0, or 1 if the address is not to be had.
     """
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="quorate stand-in",
         description="An OpenAI-compatible stand-in server with latency, faults and a ledger.",
     )
@@ -267,7 +274,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"cannot listen on {options.host}:{options.port}: {error}\n")
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -13,7 +13,7 @@ from typing import Protocol, cast
 
 import httptools
 
-from quorate.testing.standin_replies import BadRequest
+from quorate.testing.standin.replies import BadRequest
 
 MAX_HEAD = 64 * 1024
 MAX_BODY = 8 * 1024 * 1024

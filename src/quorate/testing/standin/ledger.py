@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from typing import TypedDict
 
-from quorate.testing.standin_profiles import OK, Fault, Profile
+from quorate.testing.standin.profiles import OK, Fault, Profile
 
 _MAX_MODELS = 10_000
 _MAX_STREAKS = 100_000

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from quorate.testing.standin_profiles import Profile, Rule, Ruling
+from quorate.testing.standin.profiles import Profile, Rule, Ruling
 
 VERDICT_FIELDS = frozenset({"violation", "score", "category", "reason", "nonce"})
 _MAX_NAME = 256

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Self
 
-from quorate.testing.standin_calls import Call, write
-from quorate.testing.standin_http import Connection, Request
-from quorate.testing.standin_ledger import Dice, Ledger, Stats
-from quorate.testing.standin_profiles import Profile, Rule, parse_fault, parse_model, with_faults
-from quorate.testing.standin_replies import BadRequest, parse_chat, parse_object
+from quorate.testing.standin.calls import Call, write
+from quorate.testing.standin.connection import Connection, Request
+from quorate.testing.standin.ledger import Dice, Ledger, Stats
+from quorate.testing.standin.profiles import Profile, Rule, parse_fault, parse_model, with_faults
+from quorate.testing.standin.replies import BadRequest, parse_chat, parse_object
 
 _CHAT = "/v1/chat/completions"
 _MAX_PROFILES = 10_000

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import Literal
 
-from quorate.testing.standin_http import Connection, Request, head
-from quorate.testing.standin_ledger import Counts, Cut, Ledger
-from quorate.testing.standin_profiles import Fault, Profile
-from quorate.testing.standin_replies import BadRequest, Chat, answer_tokens, nonce_asked, tokenize
+from quorate.testing.standin.connection import Connection, Request, head
+from quorate.testing.standin.ledger import Counts, Cut, Ledger
+from quorate.testing.standin.profiles import Fault, Profile
+from quorate.testing.standin.replies import BadRequest, Chat, answer_tokens, nonce_asked, tokenize
 
 Piece = tuple[bytes, int]
 """Bytes to send and the number of tokens that they stand for."""
