@@ -123,3 +123,13 @@ async def test_the_short_lane_does_not_wait_for_the_long_one() -> None:
     branches = [branch("long", long, timeout_s=None), branch("short", short, timeout_s=None)]
     async with fan_out(branches, Collect(2), timeout_s=None) as run:
         assert (await run.decided()).value.values == {"long": True, "short": "short"}
+
+
+async def test_a_timeout_outside_of_a_run_leaves_no_timer() -> None:
+    """Leaving the block in time takes the timer back; running out of it raises TimeoutError."""
+    with clock.timeout(1.0):
+        await clock.sleep(0.5)
+    await clock.sleep(10)
+    with pytest.raises(TimeoutError), clock.timeout(1.0):
+        await clock.sleep(5)
+    assert clock.now() == 11.5

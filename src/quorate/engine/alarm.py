@@ -77,12 +77,14 @@ class Timeout:
     """Bounds a block of waiting on an alarm, as `asyncio.timeout` does on a timer of its own.
 
     Raises TimeoutError from the block when the time is up. A cancel that somebody else asked for stays a cancel.
+    An alarm of its `own` is closed with the block.
     """
 
-    __slots__ = ("_alarm", "_at_s", "_before", "_fired", "_pending_s", "_task")
+    __slots__ = ("_alarm", "_at_s", "_before", "_fired", "_own", "_pending_s", "_task")
 
-    def __init__(self, alarm: Alarm, at_s: float) -> None:
+    def __init__(self, alarm: Alarm, at_s: float, *, own: bool = False) -> None:
         self._alarm = alarm
+        self._own = own
         self._at_s = at_s
         self._pending_s: float | None = None
         self._task: asyncio.Task[object] | None = None
@@ -109,6 +111,8 @@ class Timeout:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         task, self._task = self._task, None
+        if self._own:
+            self._alarm.close()
         if self._fired and task is not None and task.uncancel() <= self._before and kind is asyncio.CancelledError:
             raise TimeoutError from error
 

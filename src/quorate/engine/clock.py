@@ -20,4 +20,6 @@ async def sleep(seconds: float) -> None:
 def timeout(seconds: float) -> Timeout:
     """Bound a block of waiting; it raises TimeoutError when `seconds` are up, and can be rescheduled."""
     arm = current.get()
-    return Timeout(arm.alarm if arm is not None and arm.live else Alarm(copy_context()), now() + seconds)
+    if arm is not None and arm.live:
+        return Timeout(arm.alarm, now() + seconds)
+    return Timeout(Alarm(copy_context()), now() + seconds, own=True)
