@@ -106,6 +106,7 @@ class Decision:
         reply: the refusal or hand-over text; the answer once it is complete; None before.
         elapsed_ms: milliseconds until the decision, or until the end of the message once that is known.
         speculated: whether the answer was written beside the checks.
+        sources: names of the help-centre sections that the answer stands on.
     """
 
     decision: Admission
