@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from quorate.models import features
+from quorate.models.local import features
 from training import cards, report_scope, report_threat
 
 SEED = 7

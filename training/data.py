@@ -12,8 +12,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from quorate.checks.readings import readings, windows
-from quorate.models import features
-from quorate.models.features import Floats, Ids, Lexicon
+from quorate.models.local import features
+from quorate.models.local.features import Floats, Ids, Lexicon
 
 Matrix: TypeAlias = sp.csr_matrix
 

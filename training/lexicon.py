@@ -1,7 +1,7 @@
 """Stems, by idea and language, that the threat classifier's hints are made of. Written by hand for this project.
 
 A stem matches every word that begins with it; "=word" matches that word only. All are lower case without accents
-(`quorate.models.features.normalise`). Chinese, Japanese and Korean stems match anywhere in a run.
+(`quorate.models.local.features.normalise`). Chinese, Japanese and Korean stems match anywhere in a run.
 """
 
 IDEAS: dict[str, str] = {

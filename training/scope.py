@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 
-from quorate.models import features
-from quorate.models.company import SIGNALS, Company, Learned
-from quorate.models.features import Floats
+from quorate.models.local import features
+from quorate.models.local.company import SIGNALS, Company, Learned
+from quorate.models.local.features import Floats
 from training import data
 from training.articles import ARTICLES
 from training.data import Counted, Row

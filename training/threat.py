@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from quorate.models.features import Floats, Lexicon
+from quorate.models.local.features import Floats, Lexicon
 from training import data, lexicon
 from training.data import Counted, Matrix, Row
 from training.texts import disguised, written

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quorate.models import features
-from quorate.models.features import Floats, Ids
+from quorate.models.local import features
+from quorate.models.local.features import Floats, Ids
 
 SIGNALS = (
     "example_chars",
