@@ -1,6 +1,8 @@
 """The limiter in virtual time: its order, its bounds, and that no room is ever lost, cancelled at any moment."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -13,6 +15,18 @@ from quorate.errors import LimitExceeded, ModelUnavailable, UsageError
 from quorate.models.policies import Limit, Limiter, Retry
 from quorate.testing.clock import run_virtual
 
+
+@asynccontextmanager
+async def room(limiter: Limiter) -> AsyncIterator[None]:
+    """Take a turn as `Limit` does."""
+    if not limiter.take():
+        await limiter.turn()
+    try:
+        yield
+    finally:
+        limiter.leave()
+
+
 # Limit
 
 
@@ -21,7 +35,7 @@ async def test_the_limiter_is_first_come_first_served() -> None:
     limiter, order = Limiter(max_running=2, max_queued=10), []
 
     async def call(n: int) -> None:
-        async with limiter:
+        async with room(limiter):
             order.append((n, clock.now()))
             assert limiter.running <= 2
             await clock.sleep(1.0)
@@ -66,7 +80,7 @@ async def test_a_cancel_while_queued() -> None:
     limiter, order = Limiter(max_running=1, max_queued=3), []
 
     async def call(n: int) -> None:
-        async with limiter:
+        async with room(limiter):
             order.append(n)
             await clock.sleep(1.0)
 
@@ -87,17 +101,17 @@ async def test_a_cancel_in_the_moment_of_the_hand_over(cancel_first: bool) -> No
     limiter, order = Limiter(max_running=1, max_queued=9), []
 
     async def call(n: int) -> None:
-        async with limiter:
+        async with room(limiter):
             order.append(n)
 
-    await limiter.__aenter__()
+    assert limiter.take()
     calls = [asyncio.create_task(call(n)) for n in range(3)]
     await clock.sleep(1.0)
     if cancel_first:
         calls[0].cancel()
-        await limiter.__aexit__(None, None, None)
+        limiter.leave()
     else:
-        await limiter.__aexit__(None, None, None)
+        limiter.leave()
         calls[0].cancel()
     ends = await asyncio.gather(*calls, return_exceptions=True)
     assert isinstance(ends[0], asyncio.CancelledError)
@@ -124,7 +138,7 @@ def test_no_room_is_ever_lost(running: int, queued: int, calls: list[Any]) -> No
         async def call(comes: int, runs: int, fails: bool) -> None:
             nonlocal inside
             await clock.sleep(comes)
-            async with limiter:
+            async with room(limiter):
                 inside += 1
                 try:
                     assert inside <= limiter.running <= running
@@ -147,7 +161,7 @@ def test_no_room_is_ever_lost(running: int, queued: int, calls: list[Any]) -> No
         assert all(end is None or isinstance(end, known) for end in ends), ends
         assert (inside, limiter.running, limiter.queued) == (0, 0, 0)
         for _ in range(running):
-            await limiter.__aenter__()
+            assert limiter.take()
 
     run_virtual(test())
 

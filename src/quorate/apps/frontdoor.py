@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from quorate.apps.answer import Answer, Answerer
 from quorate.checks import Check, Conversation, Verdict, ruling, scope_subject, threat_subject
@@ -26,8 +26,7 @@ Source = str | Conversation | Sequence[Mapping[str, Any]]
 RowOutcome = Literal["pass", "flag", "abstain", "error", "cancelled"]
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One check's line in a decision; fields as in `Verdict`, with "error" and "cancelled" for checks without one."""
 
     check: str
@@ -142,6 +141,8 @@ class FrontDoor:
         if not checks or len(self.checks) != len(checks) or RESERVED & self.checks.keys():
             named = " or ".join(sorted(RESERVED))
             raise UsageError(f"a front door needs at least one check, each id once, none named {named}")
+        self.guards = {check.id: check.on_error for check in checks}
+        self.rule = partial(ruling, self.checks)
         self.answerer = answerer
         self.policy = policy
         self.said = frozenset(text.strip() for text in policy.refusals.all)
@@ -206,9 +207,7 @@ class Response:
         self._told = False
 
     def _merge(self) -> Merge[Admission]:
-        checks, policy = self._door.checks, self._door.policy
-        guards = {check.id: check.on_error for check in checks.values()}
-        rule = partial(ruling, checks)
+        guards, rule, policy = self._door.guards, self._door.rule, self._door.policy
         if self._answerer is None:
             return Veto(guards, rule=rule, decide_timeout_s=policy.decide_timeout_s)
         answer: Branch[Answer] = Branch(ANSWER, self._work, None)

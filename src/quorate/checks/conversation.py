@@ -141,7 +141,10 @@ def threat_subject(conversation: Conversation, trusted: Collection[Origin] = ())
 
     What nobody could read in a turn that was refused before is not held against the next one.
     """
-    parts = tuple(part for part in conversation.parts if part.origin not in trusted)
+    parts = conversation.parts
+    if len(parts) == 1 and parts[0].unread is None and not trusted:
+        return Subject(parts)
+    parts = tuple(part for part in parts if part.origin not in trusted)
     unread = tuple(part.unread for part in standing(parts) if part.unread is not None)
     return Subject(parts, unread=unread)
 

@@ -107,7 +107,7 @@ class PromptJudge:
         verdict = parse(reply.text, nonce, model=self.model.name, version=self.template.version)
         if self.threshold is None or verdict.score is None:
             return verdict
-        return replace(verdict, outcome="flag" if verdict.score >= self.threshold else "pass")
+        return verdict._replace(outcome="flag" if verdict.score >= self.threshold else "pass")
 
 
 class Scored(Protocol):

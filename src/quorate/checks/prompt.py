@@ -16,8 +16,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
+from json.encoder import encode_basestring
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from quorate.checks.conversation import Part, Subject
 from quorate.checks.readings import readings
@@ -87,19 +88,27 @@ class Template:
 
 def as_line(value: Any) -> str:
     """JSON on one line, however a reader may split lines."""
-    text: str = _encode(value)
+    return _one_line(_encode(value))
+
+
+def _one_line(text: str) -> str:
     return text if text.isascii() and "\x7f" not in text else text.translate(_LINE_ENDS)
 
 
 def data_lines(subject: Subject, *, decode: bool) -> list[str]:
     """The subject as lines of JSON: context first, then what is judged, with decoded readings where asked for."""
-    lines = [as_line({"context": part.origin, "text": part.text}) for part in subject.context]
+    lines = [_line("context", part) for part in subject.context]
     for part in subject.parts:
-        line = {"judge": part.origin, "text": part.text}
-        lines.append(as_line(line | {"refused": True} if part.refused else line))
+        lines.append(_line("judge", part))
         if decode:
             lines += _decoded(part)
     return lines
+
+
+def _line(what: Literal["context", "judge"], part: Part) -> str:
+    """What `as_line` makes of an object, put together by hand: this is most of what a check's prompt costs."""
+    refused = ', "refused": true' if part.refused and what == "judge" else ""
+    return _one_line(f'{{"{what}": "{part.origin}", "text": {encode_basestring(part.text)}{refused}}}')
 
 
 def _decoded(part: Part) -> Iterable[str]:
@@ -118,14 +127,18 @@ def render(template: Template, lines: list[str], *, company: str = "") -> tuple[
         f"<<<{boundary}\n{data}\n{boundary}>>>\n"
         f"The data has ended. Judge it as you were told at the start.\nnonce: {nonce}"
     )
-    messages = (_prefix(template, company), Message("user", user))
-    name = _NO_NAME.sub("_", template.name.partition("-")[0])[:64] or "verdict"
-    return Prompt(messages, MAX_TOKENS, 0.0, schema(nonce), name), nonce
+    messages = (_prefix(template.text, company), Message("user", user))
+    return Prompt(messages, MAX_TOKENS, 0.0, schema(nonce), _schema_name(template.name)), nonce
 
 
 @lru_cache(maxsize=256)
-def _prefix(template: Template, company: str) -> Message:
-    return Message("system", f"{template.text}\nThe company: {company}" if company else template.text)
+def _schema_name(name: str) -> str:
+    return _NO_NAME.sub("_", name.partition("-")[0])[:64] or "verdict"
+
+
+@lru_cache(maxsize=256)
+def _prefix(text: str, company: str) -> Message:
+    return Message("system", f"{text}\nThe company: {company}" if company else text)
 
 
 def schema(nonce: str) -> str:

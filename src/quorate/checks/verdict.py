@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from quorate.checks.conversation import Subject, standing
 from quorate.events import Context
@@ -16,8 +16,7 @@ MAX_CHARS = 200_000
 """Default for the longest text a check reads, in characters: some forty pages."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What a check says.
 
     Attributes:
@@ -82,7 +81,8 @@ class Check:
         """
         if len(subject.text) > self.max_chars:
             subject = replace(subject, parts=standing(subject.parts))
-        if len(subject.text) > self.max_chars:
+            if len(subject.text) <= self.max_chars:
+                return await self.run(subject)
             reason = f"longer than {self.max_chars} characters"
             return Verdict("flag", 1.0, "too_long", reason, "limit", "limit", self.id)
         if subject.unread and self.on_unread != "allow":

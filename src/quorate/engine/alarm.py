@@ -26,26 +26,23 @@ class Alarm:
 
     Args:
         context: the variables the callbacks run in.
+        held: set no timer until `release`, while many times are given.
     """
 
     __slots__ = ("_context", "_entries", "_handle", "_held", "_loop")
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, *, held: bool = False) -> None:
         self._loop = asyncio.get_running_loop()
         self._context = context
         self._entries: list[tuple[float, int, Sleeper]] = []
         self._handle: asyncio.TimerHandle | None = None
-        self._held = False
+        self._held = held
 
     def at(self, time_s: float, sleeper: Sleeper) -> None:
         """Ring a sleeper at this time on the engine's clock."""
         heapq.heappush(self._entries, (time_s, next(_order), sleeper))
         if not self._held and (self._handle is None or time_s < self._handle.when()):
             self._set()
-
-    def hold(self) -> None:
-        """Set no timer until `release`, while many times are given."""
-        self._held = True
 
     def release(self) -> None:
         """Set the timer for the earliest time."""

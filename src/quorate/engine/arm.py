@@ -5,6 +5,7 @@ import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import Context, ContextVar
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from quorate.engine.alarm import Alarm
@@ -48,67 +49,67 @@ class _Nobody:
         pass
 
 
-_NOBODY = _Nobody()
+NOBODY = _Nobody()
+
+
+@dataclass(slots=True)
+class Common:
+    """What the arms of one run share.
+
+    Attributes:
+        run: who is told their events; `NOBODY` once it is closed: without cycles nothing waits for the collector.
+        loop: the event loop they run on.
+        start_s: when the run began, in seconds on the engine's clock.
+        alarm: the run's timer.
+        variables: the caller's context variables.
+        run_id: the run's name.
+        bound: bytes that one of them may have held or unread.
+        grace_s: seconds that one gets to end after its timeout.
+    """
+
+    run: Feeder
+    loop: asyncio.AbstractEventLoop
+    start_s: float
+    alarm: Alarm
+    variables: Context
+    run_id: str
+    bound: int
+    grace_s: float
 
 
 class Arm:
     """The engine's side of a branch, and the `Context` that its callable is given."""
 
     __slots__ = (
-        "_bound",
         "_committed",
         "_due_s",
         "_gate",
-        "_loop",
         "_room",
-        "_run",
-        "_run_grace_s",
-        "_start_s",
-        "_variables",
-        "alarm",
         "branch",
         "buffered",
         "cancel_why",
+        "common",
         "grace_s",
         "name",
-        "run_id",
         "span",
         "task",
         "timed_out",
     )
 
-    def __init__(
-        self,
-        branch: Branch[Any],
-        *,
-        run: Feeder,
-        bound: int,
-        start_s: float,
-        grace_s: float,
-        run_id: str,
-        alarm: Alarm,
-        variables: Context,
-    ) -> None:
+    def __init__(self, branch: Branch[Any], now_s: float, common: Common) -> None:
         self.branch = branch
         self.name = branch.name
-        self.run_id = run_id
+        self.common = common
         self.cancel_why: str | None = None
         self.timed_out = False
         self.grace_s = 0.0
         self.buffered = 0
         self.task: asyncio.Task[None] | None = None
-        self._loop = asyncio.get_running_loop()
-        self._run = run
         self._due_s = math.inf
-        self._bound = bound
-        self._start_s = start_s
-        self._run_grace_s = grace_s
-        self.alarm = alarm
-        self._variables = variables
         self._room: asyncio.Future[None] | None = None
         self._gate: asyncio.Future[None] | None = None
         self._committed = False
-        self.span = Span(branch.name, self._loop.time() - start_s)
+        self.span = Span(branch.name, now_s - common.start_s)
 
     @property
     def live(self) -> bool:
@@ -128,7 +129,9 @@ class Arm:
         if self.branch.timeout_s is not None:
             self._ring_after(self.branch.timeout_s)
         # The caller's variables, whoever's event it is that starts it: branches share no state.
-        self.task = self._loop.create_task(self._main(), name=f"quorate:{self.name}", context=self._variables.copy())
+        self.task = self.common.loop.create_task(
+            self._main(), name=f"quorate:{self.name}", context=self.common.variables.copy()
+        )
 
     def launch_after(self, seconds: float) -> None:
         """Start it `seconds` from now, unless it is started before."""
@@ -146,15 +149,15 @@ class Arm:
             if now_s >= limit_s:
                 self.abandon()
             else:
-                self.alarm.at(limit_s, self)
+                self.common.alarm.at(limit_s, self)
         elif self.cancel_why is None:
             self.timed_out = True
             self.task.cancel("timeout")
-            self._ring_after(self._run_grace_s)
+            self._ring_after(self.common.grace_s)
 
     def _ring_after(self, seconds: float) -> None:
-        self._due_s = self._loop.time() + seconds
-        self.alarm.at(self._due_s, self)
+        self._due_s = self.common.loop.time() + seconds
+        self.common.alarm.at(self._due_s, self)
 
     def cancel(self, why: str) -> None:
         """Ask it to stop; only the first call counts."""
@@ -165,7 +168,7 @@ class Arm:
             self.task.cancel(why)
         if self.span.started_s is None:
             # A task that has not taken its first step never reaches our handler.
-            self._end(Cancelled(self.name, self._loop.time(), why, self.span.usage))
+            self._end(Cancelled(self.name, self.common.loop.time(), why, self.span.usage))
 
     def abandon(self) -> None:
         """Write it off: it ignored its cancellation. The reaper counts its task until that ends."""
@@ -177,7 +180,6 @@ class Arm:
 
     def let_go(self) -> None:
         """Drop what it refers to, once its run is closed: without cycles nothing waits for the garbage collector."""
-        self._run = _NOBODY
         self.task = self._room = self._gate = None
 
     def commit(self) -> None:
@@ -189,21 +191,21 @@ class Arm:
     def freed(self, size: int) -> None:
         """Count bytes as no longer held or unread."""
         self.buffered -= size
-        if self._room is not None and self.buffered < self._bound and not self._room.done():
+        if self._room is not None and self.buffered < self.common.bound and not self._room.done():
             self._room.set_result(None)
 
     async def emit(self, delta: Any, /) -> None:
         """Say something; see `quorate.events.Context`."""
         if self.stopping:
             raise asyncio.CancelledError(self.cancel_why)
-        at_s = self._loop.time()
+        at_s = self.common.loop.time()
         if self.span.first_s is None:
-            self.span.first_s = at_s - self._start_s
+            self.span.first_s = at_s - self.common.start_s
         self.buffered += size_of(delta)
-        self._run.feed(Delta(self.name, at_s, delta))
-        while self.buffered >= self._bound:
+        self.common.run.feed(Delta(self.name, at_s, delta))
+        while self.buffered >= self.common.bound:
             if self._room is None or self._room.done():
-                self._room = self._loop.create_future()
+                self._room = self.common.loop.create_future()
             await asyncio.shield(self._room)
 
     async def committed(self) -> None:
@@ -212,7 +214,7 @@ class Arm:
             raise asyncio.CancelledError(self.cancel_why)
         if not self._committed:
             if self._gate is None:
-                self._gate = self._loop.create_future()
+                self._gate = self.common.loop.create_future()
             await asyncio.shield(self._gate)
 
     def spend(self, usage: Usage, /) -> None:
@@ -228,9 +230,9 @@ class Arm:
 
     async def _main(self) -> None:
         current.set(self)
-        start_s = self._loop.time()
-        self.span.started_s = start_s - self._start_s
-        self._run.feed(Started(self.name, start_s))
+        start_s = self.common.loop.time()
+        self.span.started_s = start_s - self.common.start_s
+        self.common.run.feed(Started(self.name, start_s))
         try:
             value = await self.branch.work(self)
         except asyncio.CancelledError:
@@ -243,16 +245,16 @@ class Arm:
         else:
             late = self.timed_out or self.cancel_why is not None
             usage = self.span.usage
-            self._end(self._stopped() if late else Answered(self.name, self._loop.time(), value, usage))
+            self._end(self._stopped() if late else Answered(self.name, self.common.loop.time(), value, usage))
 
     def _failed(self, error: BaseException) -> Ended:
         if self.cancel_why is not None:
-            return Cancelled(self.name, self._loop.time(), self.cancel_why, self.span.usage)
-        return Failed(self.name, self._loop.time(), error, self.span.usage)
+            return Cancelled(self.name, self.common.loop.time(), self.cancel_why, self.span.usage)
+        return Failed(self.name, self.common.loop.time(), error, self.span.usage)
 
     def _stopped(self, how: str = "") -> Ended:
         if self.cancel_why is not None:
-            return Cancelled(self.name, self._loop.time(), self.cancel_why + how, self.span.usage)
+            return Cancelled(self.name, self.common.loop.time(), self.cancel_why + how, self.span.usage)
         if self.timed_out:
             return self._failed(BranchTimeout(f"{self.name} took longer than {self.branch.timeout_s} s{how}"))
         return self._failed(RunFailed(f"{self.name} was cancelled by neither the engine nor the caller"))
@@ -261,7 +263,7 @@ class Arm:
         span = self.span
         if span.ended is not None:
             return
-        span.ended_s = event.at_s - self._start_s
+        span.ended_s = event.at_s - self.common.start_s
         match event:
             case Answered():
                 span.ended = "answered"
@@ -269,4 +271,4 @@ class Arm:
                 span.ended, span.why, span.wasted = "cancelled", why, True
             case Failed(error=error):
                 span.ended, span.why, span.wasted = "failed", str(error) or type(error).__name__, True
-        self._run.feed(event)
+        self.common.run.feed(event)

@@ -21,5 +21,5 @@ def timeout(seconds: float) -> Timeout:
     """Bound a block of waiting; it raises TimeoutError when `seconds` are up, and can be rescheduled."""
     arm = current.get()
     if arm is not None and arm.live:
-        return Timeout(arm.alarm, now() + seconds)
+        return Timeout(arm.common.alarm, now() + seconds)
     return Timeout(Alarm(copy_context()), now() + seconds, own=True)

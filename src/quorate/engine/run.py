@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
 from quorate.engine.alarm import Alarm
-from quorate.engine.arm import Arm, current, reaped, size_of
+from quorate.engine.arm import NOBODY, Arm, Common, current, reaped, size_of
 from quorate.engine.timeline import Timeline
 from quorate.errors import DeadlineExceeded, RunFailed, UsageError
 from quorate.events import Answered, Branch, Cancelled, Delta, Ended, Event, Expired, Failed, Queued
@@ -131,15 +131,18 @@ class Run(Generic[R]):
         self._start_s = self._loop.time()
         self._observers = observers.get()
         self._variables = copy_context()
-        self._alarm = Alarm(self._variables)
+        self._alarm = Alarm(self._variables, held=True)
+        run_id = self.timeline.run_id
+        self._common = Common(
+            self, self._loop, self._start_s, self._alarm, self._variables, run_id, self._held_bytes, self._grace_s
+        )
         self._parent = parent = current.get()
         if parent is not None:
-            self.timeline.parent = (parent.run_id, parent.name)
+            self.timeline.parent = (parent.common.run_id, parent.name)
         if self._timeout_s is not None:
             self._deadline_s = self._start_s + self._timeout_s
             self._alarm.at(self._deadline_s, self)
         self._feeding = True  # The merge starts before it is fed.
-        self._alarm.hold()
         try:
             for branch in self._branches:
                 self._add(branch).launch()
@@ -222,22 +225,14 @@ class Run(Generic[R]):
     def _add(self, branch: Branch[Any]) -> Arm:
         if branch.name in self._arms:
             raise UsageError(f"two branches of one run are named {branch.name!r}")
-        arm = Arm(
-            branch,
-            run=self,
-            bound=self._held_bytes,
-            start_s=self._start_s,
-            grace_s=self._grace_s,
-            run_id=self.timeline.run_id,
-            alarm=self._alarm,
-            variables=self._variables,
-        )
+        now_s = self._loop.time()
+        arm = Arm(branch, now_s, self._common)
         if self._commit_every:
             arm.commit()
         self._arms[branch.name] = arm
         self.timeline.spans.append(arm.span)
         self._live += 1
-        self.feed(Queued(branch.name, self._loop.time()))
+        self.feed(Queued(branch.name, now_s))
         return arm
 
     def feed(self, event: Event, /) -> None:
@@ -382,6 +377,7 @@ class Run(Generic[R]):
             self._parent.span.add(self.timeline)
         if self._observers:
             self._tell("ended")
+        self._common.run = NOBODY
         for arm in self._arms.values():
             arm.let_go()
         self._alarm.close()

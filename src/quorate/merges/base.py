@@ -6,9 +6,9 @@ A merge must not touch a clock, a task, a socket or a random number: then every 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final, Generic, Literal, Protocol, TypeVar
+from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from quorate.events import Branch, Delta, Ended, Event, Queued
 
@@ -65,8 +65,7 @@ class Cancel:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Step(Generic[R_co]):
+class Step(NamedTuple, Generic[R_co]):
     """What the engine does next, in the order of the fields.
 
     Attributes:
@@ -142,4 +141,4 @@ class EvaluateAll(Generic[R]):
         cancel = tuple(c for c in step.cancel if c.branch not in self._keep)
         if step.done:
             cancel += tuple(Cancel(name, self._why) for name in sorted(self._others))
-        return replace(step, cancel=cancel, done=step.done and not self._running)
+        return step._replace(cancel=cancel, done=step.done and not self._running)

@@ -49,7 +49,7 @@ class Veto(Generic[T]):
         decide_timeout_s: float = DECIDE_TIMEOUT_S,
     ) -> None:
         block: OnError = "block"
-        on_error = guards if isinstance(guards, Mapping) else dict.fromkeys(guards, block)
+        on_error = guards if isinstance(guards, dict | Mapping) else dict.fromkeys(guards, block)
         if not on_error:
             raise UsageError("a veto needs at least one guard: without one, everything would be admitted")
         for name, value in on_error.items():

@@ -57,6 +57,7 @@ class Session:
         self._client = aiohttp.ClientSession(
             connector=self._connector,
             cookie_jar=_NoCookies(),
+            headers={"Accept-Encoding": "identity", "User-Agent": "quorate"},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
         )
         return self

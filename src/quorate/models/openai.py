@@ -82,10 +82,7 @@ class OpenAIModel:
         self._model = model
         self._session = session
         self._key = api_key
-        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "quorate"}
-        if api_key:
-            headers["Authorization"] = f"Bearer {api_key}"
-        self._headers = CIMultiDict(headers)
+        self._headers = CIMultiDict({"Authorization": f"Bearer {api_key}"}) if api_key else None
         self._proxy = proxy_for(self._url)
         self._timeouts = timeouts or Timeouts()
         self._price = price or Price()
@@ -111,7 +108,7 @@ class OpenAIModel:
         reading = _Reading(self._where, emit, self._hidden)
         times, known = self._timeouts, self._lacks
         start_s = clock.now()
-        body = self._body(prompt, stream=emit is not None)
+        body = aiohttp.BytesPayload(self._body(prompt, stream=emit is not None), content_type="application/json")
         try:
             with clock.timeout(min(times.first_s, times.total_s)) as patience:
                 async with self._session.client.post(

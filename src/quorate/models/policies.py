@@ -121,10 +121,15 @@ class Limiter:
         """Calls that wait for room."""
         return len(self._queue)
 
-    async def __aenter__(self) -> None:
+    def take(self) -> bool:
+        """Take room at once; False where there is none, or others wait for it already."""
         if self.running < self.max_running and not self._queue:
             self.running += 1
-            return
+            return True
+        return False
+
+    async def turn(self) -> None:
+        """Wait for room and take it; a cancel meanwhile takes none. Raises `LimitExceeded` where too many wait."""
         if self.queued >= self.max_queued:
             raise LimitExceeded(f"{self.running} calls run and {self.queued} wait already")
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -135,13 +140,11 @@ class Limiter:
             if turn in self._queue:
                 self._queue.remove(turn)
             elif not turn.cancelled():
-                self._leave()  # The turn came in the same moment as the cancel: pass it on.
+                self.leave()  # The turn came in the same moment as the cancel: pass it on.
             raise
 
-    async def __aexit__(self, *_: object) -> None:
-        self._leave()
-
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Give the room back, to whoever waits the longest."""
         while self._queue:
             turn = self._queue.popleft()
             if not turn.done():  # Else its caller was cancelled in this very moment and has not taken itself out yet.
@@ -166,8 +169,13 @@ class Limit:
 
     async def complete(self, prompt: Prompt, emit: Emit | None = None) -> Reply:
         """Wait for room, then ask; raises `LimitExceeded` where there is none even to wait."""
-        async with self._limiter:
+        limiter = self._limiter
+        if not limiter.take():
+            await limiter.turn()
+        try:
             return await self._model.complete(prompt, emit)
+        finally:
+            limiter.leave()
 
 
 class Fallback:
