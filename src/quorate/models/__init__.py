@@ -6,14 +6,13 @@ generator that is left early cannot be cancelled cleanly.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 from quorate.events import NO_USAGE, Context, Usage
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One message of a prompt, in the roles of the chat completions API."""
 
     role: str
@@ -22,8 +21,7 @@ class Message:
     tool_call_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
+class Prompt(NamedTuple):
     """What a model is asked.
 
     Attributes:
@@ -70,7 +68,7 @@ class Reply:
     model: str
     finish_reason: str = "stop"
     tool_calls: tuple[ToolCall, ...] = ()
-    usage: Usage = field(default=NO_USAGE)
+    usage: Usage = NO_USAGE
 
 
 Emit = Callable[[str | ToolCallDelta], Awaitable[None]]

@@ -135,11 +135,14 @@ async def read_bounded(response: aiohttp.ClientResponse, limit: int = MAX_REPLY_
     """
     chunks: list[bytes] = []
     size = 0
-    while chunk := await response.content.readany():
+    content = response.content
+    while chunk := await content.readany():
         chunks.append(chunk)
         size += len(chunk)
         if size > limit:
             raise BadReply(f"the reply is longer than {limit} bytes")
+        if content.at_eof():
+            break
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
