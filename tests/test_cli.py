@@ -309,7 +309,7 @@ def test_a_file_that_is_no_config_is_exit_2(tmp_path: Path, content: bytes) -> N
 # --- the JSON -------------------------------------------------------------------------------------
 
 
-def well_formed(told: Any, decision: str, *, answer: bool = True) -> None:
+def well_formed(told: Any, decision: str) -> None:
     """Fields, their order and their types exactly as promised."""
     assert list(told) == TOP and told["schema"] == "quorate.decision/1"
     assert told["decision"] == decision and isinstance(told["elapsed_ms"], float)
@@ -320,7 +320,7 @@ def well_formed(told: Any, decision: str, *, answer: bool = True) -> None:
         assert (row["score"] is None) == (row["outcome"] not in ("pass", "flag"))
         assert all(isinstance(row[name], str) for name in ("category", "reason", "model", "version"))
         assert row["elapsed_ms"] >= 0
-    assert [span["branch"] for span in told["timeline"]] == ["scope", "threat", *(["answer"] if answer else [])]
+    assert [span["branch"] for span in told["timeline"]] == ["scope", "threat", "answer"]
     for span in told["timeline"]:
         assert list(span) == SPAN and list(span["usage"]) == USAGE
         assert span["ended"] in ("answered", "failed", "cancelled") and isinstance(span["why"], str)
@@ -397,10 +397,11 @@ def test_evaluate_all_hears_every_check_and_decides_the_same(server: StandIn, tm
 
 
 def test_an_answer_that_waits_never_starts_for_an_attack(server: StandIn, tmp_path: Path) -> None:
-    """With speculate = false a refused message's answer is in no timeline, and no call is made for it."""
+    """With speculate = false a refused message's answer stands in the timeline as never started; no call is made."""
     path = config(tmp_path, server.base_url, more="speculate = false")
     told = run("ask", ATTACK, "--config", path, "--json", "--evaluate-all").json
-    well_formed(told, "refuse", answer=False)
+    well_formed(told, "refuse")
+    assert (told["timeline"][-1]["started_ms"], told["timeline"][-1]["ended"]) == (None, "cancelled")
     assert told["usage"]["calls"] == 2
 
 

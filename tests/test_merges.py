@@ -1,5 +1,6 @@
 """The merges by direct examples; tests/test_laws.py has them over every interleaving."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -201,12 +202,14 @@ def test_a_refusal_cancels_the_answer_and_names_it_unused() -> None:
     assert step.done and not step.release and not step.commit
 
 
-def test_an_answer_that_waits_is_neither_started_nor_cancelled_on_refusal() -> None:
-    """Without speculation nothing is known of the answer before admission."""
-    assert play(guarded(speculate=False, a="block"), ruled(a="admit"))[-1].start == (Start(ANSWER),)
+def test_an_answer_that_waits_is_queued_and_starts_only_on_admission() -> None:
+    """Without speculation the answer is queued without a time, started by admission and dropped by a refusal."""
+    steps = play(guarded(speculate=False, a="block"), ruled(a="admit"))
+    assert [step.start for step in steps] == [(Start(ANSWER, math.inf),), (Start(ANSWER),)]
     steps = play(guarded(speculate=False, a="block"), ruled(a="block"))
-    assert [(step.start, step.cancel) for step in steps] == [((), ()), ((), ())]
-    assert steps[-1].decision == Decision("refuse", "blocked by a", "a")
+    assert [step.start for step in steps] == [(Start(ANSWER, math.inf),), ()]
+    assert steps[-1].cancel == (Cancel("answer", "blocked by a"),)
+    assert steps[-1].decision == Decision("refuse", "blocked by a", "a", unused=("answer",))
 
 
 @pytest.mark.parametrize(("ruling", "value"), [("admit", "admit"), ("block", "refuse"), ("escalate", "escalate")])

@@ -135,7 +135,7 @@ async def test_guarded_lets_out_what_passed(speculate: bool, took_s: float) -> N
     async with guarded(guards, saying("x", "y", gap_s=2), rule=str, speculate=speculate) as run:  # type: ignore[arg-type]
         assert await text_of(run) == "xy"
         assert (await run.decided()).value == "admit"
-    assert (clock.now(), run.timeline.decided_s, run.timeline["answer"].queued_s) == (took_s, 2, took_s - 4)
+    assert (clock.now(), run.timeline.decided_s, run.timeline["answer"].started_s) == (took_s, 2, took_s - 4)
 
 
 @pytest.mark.parametrize("speculate", [True, False])

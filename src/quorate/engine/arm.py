@@ -135,7 +135,8 @@ class Arm:
 
     def launch_after(self, seconds: float) -> None:
         """Start it `seconds` from now, unless it is started before."""
-        self._ring_after(seconds)
+        if seconds < math.inf:
+            self._ring_after(seconds)
 
     def ring(self, now_s: float, /) -> None:
         """Do what its time has come for: start, time out, or end a clean-up after a timeout that takes too long."""

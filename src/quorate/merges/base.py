@@ -51,7 +51,10 @@ class Decision(Generic[R_co]):
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Start this branch, `after_s` seconds from now. Naming a branch that still waits starts it at once."""
+    """Start this branch, `after_s` seconds from now; `math.inf` only queues it.
+
+    Naming a branch that still waits starts it at once.
+    """
 
     branch: Branch[Any]
     after_s: float = 0.0

@@ -10,6 +10,7 @@ Rules kept here and nowhere else:
    admission it ends the run as failed and leaves the decision as it was.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Generic, Literal, TypeVar
 
@@ -148,9 +149,10 @@ class Guarded(Generic[T]):
         self._admitted = False
 
     def start(self) -> Step[Admission]:
-        """Ask for the time to decide and, when speculating, start the answer."""
+        """Ask for the time to decide, and start the answer or, when not speculating, queue it."""
         timer = self._veto.start().expire_after_s
-        return Step(timer, start=(Start(self._answer),) if self._speculate else ())
+        # One that waits for admission is queued all the same: the timeline shows that it was never needed.
+        return Step(timer, start=(Start(self._answer, 0.0 if self._speculate else math.inf),))
 
     def feed(self, event: Event) -> Step[Admission]:
         """Hold the answer; let it out, or drop it, when the guards have decided."""
@@ -162,8 +164,6 @@ class Guarded(Generic[T]):
             return step
         name = self._answer.name
         if decision.value != "admit":
-            if not self._speculate:
-                return step
             dropped = Decision(decision.value, decision.why, decision.by, unused=(name,))
             return Step(cancel=(Cancel(name, decision.why),), decision=dropped, done=True)
         self._admitted = True
