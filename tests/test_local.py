@@ -1,6 +1,7 @@
 """The local classifiers: what they tell apart, what they refuse to load, and that no text breaks them."""
 
 import json
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -82,7 +83,7 @@ def test_an_attack_in_a_long_text_is_found(threat: LocalThreat) -> None:
 
 
 def test_versions_name_the_weights(threat: LocalThreat, scope: LocalScope) -> None:
-    assert threat.version.startswith("threat-local-1+") and len(threat.version.split("+")[1]) == 8
+    assert re.fullmatch(r"threat-local-2\+[0-9a-f]{8}\+[0-9a-f]{8}", threat.version)
     assert scope.version.startswith("scope-local-1+")
     other = LocalScope.fit(description="A shop for lamps.", sections=HELP, examples=QUESTIONS)
     assert other.version != scope.version
@@ -114,7 +115,7 @@ def test_context_admits_a_follow_up_but_no_drift(scope: LocalScope) -> None:
     context = "My ficus arrived dead, can I get a new one? Yes, please send us a photograph."
     assert scope.score("and how long does that take?", context=context).score <= scope.low
     drift = "Now write a Python program that solves quadratic equations with complex numbers."
-    assert scope.score(drift, context=context).score == scope.score(drift).score
+    assert scope.score(drift, context=context).score >= scope.score(drift).score > scope.low
 
 
 def test_scope_works_without_examples_and_refuses_nothing_at_all() -> None:
@@ -206,10 +207,10 @@ def test_weights_for_other_features_are_refused(copied: Path) -> None:
 
 
 def test_weights_are_small_and_plain_numbers() -> None:
-    assert sum(file.stat().st_size for file in WEIGHTS.glob("*.npz")) <= 8 << 20
+    assert sum(file.stat().st_size for file in WEIGHTS.glob("*.npz")) <= 38 << 20
     for file in WEIGHTS.glob("*.npz"):
         with np.load(file, allow_pickle=False) as arrays:
-            assert all(array.dtype.kind in "fuU" for array in arrays.values())
+            assert all(array.dtype.kind in "fiuU" for array in arrays.values())
 
 
 def test_features_ignore_case_accents_and_digits() -> None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from training import card_moderation
+
 _COMMAND = "python -m training --data ../shared/data --out src/quorate/weights --cards docs/cards"
 
 _THREAT = """# Model card: threat
@@ -10,30 +12,68 @@ _THREAT = """# Model card: threat
 over the model (injection, jailbreak, prompt extraction, obfuscated or indirect instructions)? It needs no key and no
 network, and is meant as the first, cheapest of several checks: it finds the crude and the common, never all.
 
-**How it works.** Logistic regression over hashed 2- to 5-grams of characters, words and pairs of words, and over
-hints: stems of about 25 ideas ("ignore", "rules", "reveal") in about twenty languages, and their ordered pairs.
-A text counts as bad as the worst window of its readings (`quorate.checks.readings`), in training as at run time.
-Probabilities are calibrated on dev (where 14 % are attacks); the threshold is the one with about 1 % false alarms on
-dev's honest texts.
+**How it works.** Two halves read each window of 320 characters, and their log-odds are added. One is a logistic
+regression over which words, pairs of neighbours and pairs a word or two apart occur (hashed; a feature counts if three
+sources or families of texts have it), and over hints: stems of about 25 ideas ("ignore", "rules", "reveal") in about
+twenty languages, and their ordered pairs. The other is the mean of two small convolutional networks over static word
+vectors (`vectors.md`), trained with windows spliced into honest texts and words left out. A text counts as bad as the
+worst window of its readings (`quorate.checks.readings`); one longer than a window is read line by line as well, and a
+text of many windows must be worse. Run time is numpy only. A text in another language that is not flagged is abstained
+from ("language not covered: Polish"; decision 0008).
+
+**Chosen by leaving sources out.** Six times a source of attacks, its honest texts and further honest sources are left
+out of training together. How much each half counts, slope and offset of the probability, and the threshold (0.7 % false
+alarms, each source of honest texts the same mass, texts of our own together one, role prompts for chatbots none) are
+fitted on what these six say of texts from sources that they never saw. Development rows chose none of these.
 
 **Data.** neuralchemy prompt injections (MIT), in-the-wild jailbreaks (MIT), BIPIA train (MIT, documents
-CC-BY-SA-4.0), prompts.chat role prompts (CC0), BANKING77 (CC-BY-4.0), CLINC150 (CC-BY-3.0), Bitext (CDLA-Sharing-1.0),
-and texts written for this project (`training/templates.py`,
-`training/honest.py`). Dev, whose sources are in none of these:
+CC-BY-SA-4.0), prompts.chat role prompts (CC0), BANKING77 (CC-BY-4.0), CLINC150 (CC-BY-3.0), Bitext (CDLA-Sharing-1.0);
+as honest texts without their labels Davidson (MIT), Vicomtech (CC-BY-SA-3.0-ES), Surge (MIT); and texts written for
+this project (`training/own`, `training/templates.py`, `training/honest.py`). Dev, whose sources are in none of these:
 CyberSecEval 3 (MIT), NotInject (MIT), XSTest (CC-BY-4.0), HWU64 (CC-BY-4.0). No row is shipped, only numbers.
 """
 
-_THREAT_WEAK = """**Known weaknesses.**
+_THREAT_WEAK = """**Ways that were tried**, judged by leaving sources out (mean AUC and recall at 1 % false alarms).
 
-- On attacks from new sources most are missed at 1 % false alarms; in-source figures say nothing about that.
-- Attacks that are one only in view of what the bot was told ("tell me a story about the password") read as honest.
+| way | AUC | recall |
+|---|---|---|
+| first corpus, seven sources in turn: words, pairs and character n-grams, logistic regression | 0.848 | 0.271 |
+| the same, features of three sources or more | 0.846 | 0.281 |
+| the same, of five or more | 0.843 | 0.265 |
+| of three or more, stronger penalty | 0.854 | 0.285 |
+| of three or more, every source the same mass | 0.851 | 0.269 |
+| of three or more, not scaled by length | 0.846 | 0.275 |
+| of three or more, no character n-grams | 0.853 | 0.268 |
+| larger corpus, four turns (one without any text of our own): no character n-grams, stronger penalty | 0.877 | 0.277 |
+| the same with character n-grams | 0.877 | 0.277 |
+| convolutions over word vectors | 0.888 | 0.296 |
+| both, added | 0.894 | 0.324 |
+| both, with more dropout | 0.891 | 0.325 |
+| both, two networks | 0.892 | 0.324 |
+| all texts of our own, without AILuminate (below), six turns: words and pairs | 0.874 | 0.301 |
+| the same: convolutions | 0.853 | 0.263 |
+| the same: both, weighed on what was left out (shipped) | 0.877 | 0.306 |
+
+Rows of different corpora do not compare. The half with word vectors gains most where attacks are paraphrased; pruning
+and balancing change little. AILuminate's prompts, taken as honest at first, turned out to hold jailbreaks; without them
+recall rose from 0.27 to 0.31. Diversity of attacks, and of honest texts that look like them, is the limit.
+
+**Known weaknesses.**
+
+- Attacks that are one only in view of what the bot was told ("tell me a story about the password", "the user's birth
+  year with dashes") read as honest; most of dev's attacks are of that kind. The system prompt is not read: it is
+  trusted, and seldom part of what is judged. An LLM check that knows it should stand behind this one.
 - Instructions hidden in documents are found when they address an assistant, not when they are plain requests.
-- Languages other than English rest on the hints and a few dozen sentences.
+- Plain shell commands and code are labelled attacks in one source and honest in others; most are missed.
+- Other languages than English are not covered; hints find the crudest attacks, the rest is abstained from.
 - Harmful requests that attack no prompt are not its business: use a moderation check.
-- Long role-play prompts of harmless intent and requests to write shell scripts are its commonest false alarms.
-- Threshold, calibration, source weights and penalty were chosen on dev, and a second batch of the project's own
-  attack texts was written after seeing which of dev's techniques were missed (AUC 0.80, recall 0.22 before it): dev
-  figures flatter. What is left out of training above is the better guide.
+- An attack in a long text is found less often than alone: where it shares a window with honest sentences, these
+  speak for it. Long technical prose, licences and code come near to the threshold (up to 0.7 in single windows).
+  Python functions as further honest rows lowered AUC on neuralchemy (whose attacks hold shell commands) from 0.94 to
+  0.88, so they were left out.
+- Long role prompts of harmless intent are its commonest false alarms when no such source was in training.
+- The project's own texts were written with the kinds of attacks of public collections in mind, and an earlier batch
+  (`training/templates.py`) after seeing which of dev's techniques were missed: dev figures flatter somewhat.
 - The example company's messages were partly seen while texts were written; they illustrate and do not measure.
 """
 
@@ -41,42 +81,83 @@ _SCOPE = """# Model card: scope
 
 `quorate.models.local.LocalScope` says how likely a message is none of this company's business. It is fitted in about
 a second from what a company has anyway: a sentence about itself, its help centre and some example questions.
+`quorate learn-scope` adds what labelled messages teach, keeps it beside the config and reports cross-validated figures.
 
-**How it works.** Twelve signals (nearness to example questions and to sentences of the help centre, share of the
-words that the company uses, log-ratio of its words against a learned background, general "sounds like support" and
-"small talk" models, rare unknown words, length) are combined by a logistic model with signs fixed beforehand.
-Margins are counted from the median over thirty-odd probe texts that no support is for, so that large and small
-help centres can share cut-offs. The background, the two general models and the combination are learned; each
-company in training is judged with what the others taught. Below `low` a text passes, above `high` it is flagged, in
-between the check should abstain. A message of several sentences counts three quarters as a whole and one quarter by
-its most foreign sentence.
+**How it works.** Twenty-one signals are combined by a logistic model with signs fixed beforehand. Twelve are about
+words: nearness to example questions and to sentences of the help centre, share of the words that the company uses,
+log-ratio of its words against a learned background, general "sounds like support" and "small talk" models, rare
+unknown words, length. Nine are about meaning, by static word vectors (`docs/cards/vectors.md`): nearness to questions,
+passages and the company's vocabulary, the side of a ridge regression that parts the company's texts from 1,024 centres
+of what people ask assistants about, nearness to those centres that are the company's own matter and to those that are
+not, and the strangest word. Margins are counted from the median over thirty-odd probe texts that no support is for, so
+that large and small help centres can share cut-offs. Below `low` a text passes, above `high` it is flagged, in between
+the check should abstain. A message of several sentences counts three quarters as a whole and one quarter by its most
+foreign sentence; one of more than 6,000 characters is judged in at most 48 blocks.
+
+With forty or more labelled messages of each class, five opinions are mixed: the nearest labelled messages on either
+side (vectors and stemmed words), the distance of the nearest in scope, a linear model over n-grams, one over vectors,
+and the general combination. Penalties, mixture and probabilities come from cross-validation, in which half of the
+folds hold out whole groups of alike messages; the mixture is drawn to shares that held up on unseen sources of the
+bank. With fewer labels, messages in scope serve as further examples.
+
+A message with something before it is also judged by eight signals of whether it goes on with that or drifts off; they
+were learned from 220 conversations of eleven fictional companies, and are measured on 220 of eleven others.
+
+Where fewer than 60 % of a help centre's longer words are known to the vectors, it is in another language: then only
+the share of a message's longer words that the company's own texts hold (by beginning or trigrams) counts, and short
+messages are never flagged outright.
 
 **Data.** BANKING77 (CC-BY-4.0), CLINC150 (CC-BY-3.0), Bitext (CDLA-Sharing-1.0), prompts.chat (CC0), neuralchemy
 benign (MIT), as three companies: a bank, a travel agency, a shop. Help centres are short articles written for this
-project (`training/articles.py`) and names of intents with a few training questions. No row is shipped:
-only numbers, and the probes, which were written for this project.
+project (`training/articles.py`) and names of intents with a few training questions. Twenty-two fictional companies,
+their customers' questions and conversations, and 105 messages to the three companies that nothing is learned from
+were written for this project (`training/own/scope_*.jsonl`). No row of the data is shipped: only numbers, centres of
+many texts among them; the probes, small talk and texts of no support were written for this project.
 """
 
-_SCOPE_WEAK = """The figures are for a company that nothing was learned from, with its articles, twelve intents
-and fifty examples, each text judged as a whole.
+_SCOPE_WEAK = """Held-out figures are for a company that nothing was learned from but unlabelled centres of its
+messages; the fictional one of its trade is left out too. It has its articles, twelve intents and fifty examples, and
+each text is judged as a whole. "Labels" figures are through the classifier with the company's articles and fifty
+examples, the general part learned without that company.
+"In scope from ... alone" takes the other source's in-scope messages out of the labels.
+The CLINC150 task counts the 150 intents as in scope and its out-of-scope questions as out of it, with the data's own
+out-of-scope rows and the small talk's official split; its general part and the centres had seen CLINC150's training
+rows. Groups of the fictional companies are small (seven questions each), and their out-of-scope texts are near to the
+trade on purpose. Times are of a busy machine.
+
+**What was tried for new wordings.** Turning vectors by the covariance within intents: no gain on unseen sources.
+Kernel ridge regression over vectors and n-grams: as good as the mixture on the bank, worse where labels are of one
+style. Neighbours by vectors alone, by words alone and by both: both. Fictional companies in the "sounds like support"
+model together with the help centre's sentences among the labelled rows: AUC on our own travel messages 0.939 to 0.962,
+shop 0.933 to 0.942. What limits it: each company's
+labels come from one or two sources with a style of their own, which any model fitted to them takes for scope.
 
 **Known weaknesses.**
 
-- Only words and their parts count: a question in words that neither help centre nor examples use looks foreign.
-- Matters near to the company's (another bank's account, another shop's parcel) pass or end as unsure.
-- Three companies are few to learn a combination from; `low` and `high` should be chosen again on a company's own
-  labelled messages.
-- The cut-offs and signals were chosen on the held-out companies' dev texts, so these figures flatter somewhat.
-- The weight of a message's sentences and a part of the small talk were chosen after seeing honest messages of the
-  example company flagged (4 of 32 before, 1 after); they illustrate and do not measure.
-- It reads English; in other languages nearly all is unsure or flagged unless the help centre is in that language.
-- Follow-ups are recognised by rules (short, referring, without a new rare word), not learned from conversations.
+- Our own messages to bank, travel and shop are 35 each, by one author: their figures have wide intervals.
+- Requests near to a company's matter (a thriller about a bank robbery, how a jet engine works for a travel agency) are
+  its commonest misses.
+- Probabilities are calibrated to the labels' share of each class and to their kinds of out-of-scope messages; on dev,
+  where half of those are of kinds that the labels lack, they are somewhat too low.
+- Where traffic holds another share of out-of-scope messages than the labels do, probabilities are off: CLINC150's
+  labels have one in seventy, its dev rows one in five. Few labelled out-of-scope messages (under a twentieth) are
+  trusted as neighbours only; 0.80 of the others were found before that rule, which was chosen on dev.
+- With labels and no doubt left in cross-validation, `low` and `high` lie close together: few messages are unsure.
+- Some signals and bounds were chosen on the held-out companies' dev texts, so these figures flatter somewhat.
+- In other languages there is no meaning, only words and their parts: a question in words that the help centre does not
+  use is unsure. Greetings are known in some languages. It was tried on small help centres in German and Spanish alone.
+- Follow-ups were learned from English conversations by one author.
 """
 
 
 def card(name: str, figures: Mapping[str, str]) -> str:
     """A card's whole text."""
-    top, bottom = (_THREAT, _THREAT_WEAK) if name == "threat" else (_SCOPE, _SCOPE_WEAK)
+    words = {
+        "threat": (_THREAT, _THREAT_WEAK),
+        "scope": (_SCOPE, _SCOPE_WEAK),
+        "moderation": (card_moderation.TOP, card_moderation.WEAK),
+    }
+    top, bottom = words[name]
     rows = "\n".join(f"| {key} | {value} |" for key, value in figures.items())
     table = f"**Figures of this training run.**\n\n| what | figure |\n|---|---|\n{rows}\n"
     command = f"**Made by** `{_COMMAND}` (fixed seed; the same data and libraries give the same weights).\n"

@@ -20,7 +20,7 @@ Matrix: TypeAlias = sp.csr_matrix
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One labelled text; `group` is what `meta` says about its kind."""
+    """One labelled text; `group` is what `meta` says about its kind, `family` the idea behind one of our own."""
 
     text: str
     label: str
@@ -29,6 +29,7 @@ class Row:
     company: str = ""
     intent: str = ""
     domain: str = ""
+    family: str = ""
 
 
 def rows(path: Path) -> list[Row]:

@@ -1,7 +1,7 @@
-"""Trains and measures the scope classifier with whole companies held out, in the setting of a real company.
+"""Learns how to tell a company's matters from others, over the data's companies and over fictional ones.
 
-A company is described in a sentence, has a help centre (here: the names of intents with a few training questions each)
-and fifty example questions. What is learned over the other companies has to carry over to it.
+A company is described in a sentence, has a help centre (here: articles of our own, and names of intents with a few
+training questions each) and some example questions. What is learned over the others has to carry over to it.
 """
 
 import random
@@ -14,15 +14,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from sklearn.cluster import MiniBatchKMeans
 from sklearn.linear_model import LogisticRegression
 
 from quorate.models.local import features
-from quorate.models.local.company import SIGNALS, Company, Learned
+from quorate.models.local.company import Learned
 from quorate.models.local.features import Floats
+from quorate.models.local.scope import EVIDENCE, Evidence
+from quorate.models.local.vectors import Vectors
 from training import data
 from training.articles import ARTICLES
 from training.data import Counted, Row
 from training.honest import CHAT, HONEST, HONEST_TASKS, OPENERS
+from training.own import scope as own
 from training.texts import written
 
 DESCRIPTIONS = {
@@ -35,6 +39,14 @@ DESCRIPTIONS = {
 _DOMAINS = {"bank": ("banking", "credit_cards"), "travel": ("travel",), "shop": ()}
 PROBES = tuple(text for text in HONEST_TASKS if "{" not in text)
 """Texts of this project that no company's support is for; they stand in the weights."""
+CENTRES = 1024
+"""How many vectors the background has."""
+SAME_TRADE = {"bank": "lindenmoor", "travel": "tern-travel", "shop": "fable-and-spine"}
+"""Which fictional company is of the trade of which of the data's; both are held out together."""
+_OFTEN = 2
+"""How often each fictional text stands among the data's, of which there are many more."""
+_FICTION = 0.2
+"""What a fictional company counts, as it has a twentieth of the texts."""
 _SETUPS = ((12, 50), (12, 0), (4, 25))
 """Intents in the help centre and examples that a company brings; a small help centre has to be judged well too."""
 
@@ -76,19 +88,27 @@ def fit_linear(positive: Sequence[Row], negative: Sequence[Row], idf: Floats) ->
     return np.asarray(np.r_[model.coef_[0], model.intercept_].astype(np.float16), dtype=np.float32)
 
 
-def learn(texts: Texts, companies: Sequence[str], *, unseen: Sequence[str], seed: int) -> Learned:
-    """What is learned in general from some companies, with every trace of the unseen ones left out."""
+def learn(texts: Texts, companies: Sequence[str], *, unseen: Sequence[str], seed: int, fiction: bool = True) -> Learned:
+    """What is learned in general from some companies, with every trace of the unseen ones left out.
+
+    Args:
+        texts: the rows.
+        companies: of the data.
+        unseen: companies of the data whose domains, and fictional ones of their trades, are left out.
+        seed: of the samples.
+        fiction: whether the fictional companies' texts are learned from.
+    """
     rng = random.Random(seed)
     hidden = {domain for name in unseen for domain in _DOMAINS[name]}
     belongs = {row.text for row in texts.train if row.label == "in_scope"}
-    own = [Row(text.text, "in_scope", "own") for text in written(seed) if text.category == "none"]
+    ours = [Row(text.text, "in_scope", "own") for text in written(seed) if text.category == "none"]
     positive: list[Row] = []
     for name in companies:
         inside = [row for row in texts.train if row.company == name and row.label == "in_scope"]
         positive += data.sampled(inside, 2500, rng)
     if "shop" in companies:
         wanted = tuple(template.split("{")[0] for template in (*HONEST, *OPENERS) if not template.startswith("{"))
-        positive += [row for row in own if row.text not in PROBES and row.text.startswith(wanted)]
+        positive += [row for row in ours if row.text not in PROBES and row.text.startswith(wanted)]
     outside = {
         row.text: row
         for row in texts.train
@@ -98,12 +118,54 @@ def learn(texts: Texts, companies: Sequence[str], *, unseen: Sequence[str], seed
     # The other half of the small talk is for the combination, which would trust what it has seen too much.
     chat = data.sampled(texts.smalltalk[::2], 2000, rng)
     chat += [Row(text, "neutral", "own") for text in CHAT] * 6
+    if fiction:
+        made = [one for one in own.companies() if one.name not in {SAME_TRADE[name] for name in unseen}]
+        drifts = [turn.text for turn in own.dialogues("train") if turn.drifts]
+        positive += [Row(text, "in_scope", "own") for one in made for text in one.questions] * _OFTEN
+        negative += [Row(text, "out_of_scope", "own") for one in made for text in one.near] * _OFTEN
+        negative += [Row(text, "out_of_scope", "own") for text in drifts] * _OFTEN
     idf = data.inverse_frequencies(plain(row.text[:1500]) for row in (*positive, *negative, *chat))
     return Learned(idf, fit_linear(positive, negative, idf), fit_linear(chat, (*positive, *negative[:4000]), idf))
 
 
-def pretend(texts: Texts, name: str, learned: Learned, *, setup: tuple[int, int], seed: int) -> Company:
-    """A company as it would come: a help centre made of some training questions, and examples."""
+def background(texts: Texts, vectors: Vectors, *, seed: int, without: str = "") -> Floats:
+    """Centres of what people ask assistants about, whoever it is the business of. Shape (CENTRES, vectors.dim).
+
+    Args:
+        texts: the rows; their labels are not looked at.
+        vectors: the word vectors.
+        seed: of the clustering.
+        without: a company whose own matters are left out.
+    """
+    hidden = {row.text for row in texts.train if row.company == without and row.label == "in_scope"}
+    found = np.stack([vectors.of(text[:1500]) for text in sorted({row.text for row in texts.train} - hidden)])
+    found = found[np.linalg.norm(found, axis=1) > 0]
+    fitted = MiniBatchKMeans(CENTRES, random_state=seed, batch_size=4096, n_init=1, max_iter=30).fit(found)
+    centres = np.asarray(fitted.cluster_centers_, dtype=np.float32)
+    return centres / np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-9)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What evidence rests on.
+
+    Attributes:
+        learned: what the words of other companies taught.
+        vectors: the word vectors.
+        background: see `background`.
+    """
+
+    learned: Learned
+    vectors: Vectors
+    background: Floats
+
+    def evidence(self, description: str, sections: Sequence[str], examples: Sequence[str]) -> Evidence:
+        """The evidence of one company."""
+        return Evidence(self.learned, self.vectors, self.background, texts=(description, sections, examples))
+
+
+def brought(texts: Texts, name: str, *, setup: tuple[int, int], seed: int) -> tuple[str, list[str], list[str]]:
+    """A company as it would come: its description, a help centre with some training questions, and examples."""
     rng = random.Random(f"{seed} {name} {setup}")
     inside = [row for row in texts.train if row.company == name and row.label == "in_scope"]
     by_intent: dict[str, list[Row]] = defaultdict(list)
@@ -114,53 +176,95 @@ def pretend(texts: Texts, name: str, learned: Learned, *, setup: tuple[int, int]
         asked = " ".join(row.text for row in data.sampled(by_intent[intent], 5, rng))
         sections.append(f"{intent.replace('_', ' ')}. {asked}")
     sections += ARTICLES[name]
-    examples = [row.text for row in data.sampled(inside, setup[1], rng)]
-    return Company(learned, description=DESCRIPTIONS[name], sections=sections, examples=examples)
+    return DESCRIPTIONS[name], sections, [row.text for row in data.sampled(inside, setup[1], rng)]
 
 
-def signals(company: Company, rows: Sequence[Row]) -> Floats:
-    """The company's evidence about each row. Shape (len(rows), len(SIGNALS))."""
-    return np.array([company.signals(row.text) for row in rows])
+def signals(evidence: Evidence, rows: Sequence[Row]) -> Floats:
+    """A company's evidence about each row. Shape (len(rows), len(EVIDENCE))."""
+    return np.array([evidence.signals(row.text[:1500]) for row in rows]).reshape(len(rows), len(EVIDENCE))
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A company's evidence about labelled texts, to learn the combination from.
+
+    Attributes:
+        company: whose.
+        rows: the evidence. Shape (n, len(EVIDENCE)).
+        answers: which texts are out of scope. Shape (n,).
+        weights: how much each counts. Shape (n,).
+    """
+
+    company: str
+    rows: Floats
+    answers: NDArray[np.bool_]
+    weights: NDArray[np.float64]
+
+
+def shown(company: str, evidence: Evidence, rows: Sequence[Row], chat: Sequence[Row], weight: float) -> Shown:
+    """Both classes of a company's rows count the same, small talk (in scope) a seventh of either."""
+    outside = np.array([row.label == "out_of_scope" for row in rows])
+    share = np.where(outside, 0.5 / max(outside.sum(), 1), 0.5 / max((~outside).sum(), 1))
+    weights = np.r_[share, np.full(len(chat), 0.15 / max(len(chat), 1))] * weight
+    answers = np.r_[outside, np.zeros(len(chat), bool)]
+    return Shown(company, signals(evidence, [*rows, *chat]), answers, weights)
+
+
+def of_data(texts: Texts, name: str, known: Known, *, seed: int) -> list[Shown]:
+    """One of the data's companies, with a large and with a small help centre."""
+    rng = random.Random(f"{seed} {name}")
+    rows = sample(texts.train, name, rng, size=450)
+    chat = data.sampled(texts.smalltalk[1::2], 120, rng)
+    found = []
+    for setup in _SETUPS:
+        evidence = known.evidence(*brought(texts, name, setup=setup, seed=seed))
+        found.append(shown(name, evidence, rows, chat, 1.0))
+    return found
+
+
+def of_fiction(texts: Texts, known: Known, *, seed: int) -> list[Shown]:
+    """The fictional companies, with half of their questions as examples."""
+    rng = random.Random(seed)
+    everyone, said = own.companies(), own.dialogues("train")
+    found = []
+    for one in everyone:
+        evidence = known.evidence(one.description, one.help, one.questions[::2])
+        asked = [Row(text, "in_scope", "own") for text in one.questions[1::2]]
+        foreign = [*one.near, *(turn.text for turn in said if turn.drifts and turn.company == one.name)]
+        foreign += [text for other in everyone if other != one for text in rng.sample(other.questions, 2)]
+        rows = asked + [Row(text, "out_of_scope", "own") for text in foreign]
+        chat = data.sampled(texts.smalltalk[1::2], 30, rng)
+        found.append(shown(one.name, evidence, rows, chat, _FICTION))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
 class Combination:
-    """A logistic model over signals.
+    """A logistic model over the evidence.
 
     Attributes:
-        mean: subtracted from the signals. Shape (len(SIGNALS),).
-        spread: what they are divided by. Same shape.
-        factors: their weights. Same shape.
+        mean: subtracted from the evidence. Shape (len(EVIDENCE),).
+        spread: what it is divided by. Same shape.
+        factors: its weights. Same shape.
     """
 
     mean: Floats
     spread: Floats
     factors: Floats
 
-    def margins(self, company: Company, rows: Sequence[Row]) -> NDArray[np.float64]:
+    def margins(self, evidence: Evidence, rows: Sequence[Row]) -> NDArray[np.float64]:
         """How foreign each row is to a company, counted from the median of the probes. Shape (len(rows),)."""
         probes = [Row(text, "out_of_scope", "own") for text in PROBES]
-        raw = ((signals(company, [*probes, *rows]) - self.mean) / self.spread) @ self.factors
+        raw = ((signals(evidence, [*probes, *rows]) - self.mean) / self.spread) @ self.factors
         return np.asarray(raw[len(probes) :] - np.median(raw[: len(probes)]), dtype=np.float64)
 
 
-def combine(texts: Texts, companies: Sequence[str], *, unseen: Sequence[str], seed: int) -> Combination:
-    """Learn the combination; each company is judged with what the others taught."""
-    rng = random.Random(seed)
-    evidence, answers, weights = [], [], []
-    for name in companies:
-        others = [other for other in companies if other != name]
-        learned = learn(texts, others, unseen=[name, *unseen], seed=seed)
-        rows = sample(texts.train, name, rng)
-        chat = data.sampled(texts.smalltalk[1::2], 250, rng)
-        for setup in _SETUPS:
-            company = pretend(texts, name, learned, setup=setup, seed=seed)
-            evidence.append(signals(company, [*rows, *chat]))
-            answers += [row.label == "out_of_scope" for row in rows] + [False] * len(chat)
-            weights += [1.0] * len(rows) + [2.0] * len(chat)
-    x = np.concatenate(evidence)
+def combine(some: Sequence[Shown]) -> Combination:
+    """Learn the combination; each company was judged with what the others taught."""
+    x = np.concatenate([one.rows for one in some])
     mean, spread = x.mean(axis=0), x.std(axis=0) + 1e-6
-    factors = constrained((x - mean) / spread, np.array(answers), np.array(weights))
+    answers, weights = np.concatenate([one.answers for one in some]), np.concatenate([one.weights for one in some])
+    factors = constrained((x - mean) / spread, answers, weights)
     return Combination(mean, spread, factors[:-1].astype(np.float32))
 
 
@@ -169,9 +273,11 @@ def constrained(
 ) -> NDArray[np.float64]:
     """Logistic weights whose signs are known beforehand, the bias last: likeness never speaks for "out of scope".
 
-    Three companies are too few to learn that from, and a wrong sign does the most harm on a fourth one.
+    Few companies are too few to learn that from, and a wrong sign does the most harm on the next one.
     """
-    known = [(None, 0.0)] * (len(SIGNALS) - 2) + [(0.0, None), (None, None), (None, None)]
+    against = {"unknown", "meant_elsewhere", "meant_strangest"}
+    known = [(0.0, None) if name in against else (None, None) if name == "length" else (None, 0.0) for name in EVIDENCE]
+    known.append((None, None))
     signs = np.where(answers, 1.0, -1.0)
     share = weights / weights.sum()
     wide = np.c_[x, np.ones(len(x))].astype(np.float64)

@@ -1,7 +1,8 @@
-"""Trains and measures the threat classifier. Texts are bags of windows: a bag is as bad as its worst window."""
+"""Gathers the threat classifier's training texts, and fits both of its halves, whole or with sources left out."""
 
 import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,17 +12,28 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from quorate.models.local.features import Floats, Lexicon
-from training import data, lexicon
-from training.data import Counted, Matrix, Row
+from quorate.models.local.phrases import Phrases
+from training import data, lexicon, linear, network
+from training.data import Row
+from training.own import direct, indirect, roleplay
+from training.own.rows import Row as Own
+from training.own.rows import read
 from training.texts import disguised, written
 
-HINT = 0.6
-STRENGTH = 8.0
-"""Inverse strength of the L2 penalty."""
+Numbers = NDArray[np.float64]
 CATEGORIES = ("injection", "jailbreak", "prompt_extraction", "obfuscation", "indirect")
+MOST = 14
+"""Windows of one training text."""
+NETWORKS = 2
+"""Networks from different beginnings whose margins are averaged."""
+GENERATED = 3000
+"""Texts taken of each generator of our own: more of one mould teach the mould."""
+_OTHERS = 700
+"""Texts taken of each source that is no prompt at all."""
 
 # Groups whose "attacks" are plain questions or shell commands, out of their conversation or tool.
 _NOT_ATTACKS = frozenset(("control", "crescendo", "multi_turn", "model_fingerprinting", "many_shot"))
+_WEAK_GROUPS = frozenset(("adversarial", "encoding", "code_execution", "training_extraction"))
 _GROUPS = {
     "jailbreak": "jailbreak",
     "itw_jailbreak": "jailbreak",
@@ -35,30 +47,17 @@ _GROUPS = {
     "rag_poisoning": "indirect",
     "payload_injection": "indirect",
 }
-# How much one text of a source counts.
-_WEIGHTS = {"own": 2.0, "bipia_train": 0.3, "awesome_prompts": 3.0}
-_WEAK_GROUPS = frozenset(("adversarial", "encoding", "code_execution", "training_extraction"))
+_PROSE = ("davidson_hate", "vicomtech_hate", "surge_toxicity")
 
-
-@dataclass(frozen=True, slots=True)
-class Bags:
-    """Texts as bags of windows.
-
-    Attributes:
-        windows: features of all windows, text by text.
-        owner: the text's number for each window. Shape (len(windows),).
-        attack: whether a text is an attack. Shape (number of texts,).
-        weight: what a text counts. Shape (number of texts,).
-        source: a text's source.
-        category: a text's category.
-    """
-
-    windows: list[Counted]
-    owner: NDArray[np.int64]
-    attack: NDArray[np.bool_]
-    weight: Floats
-    source: list[str]
-    category: list[str]
+FOLDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
+    "neuralchemy": (frozenset(("neuralchemy_pi",)), frozenset(("clinc150",))),
+    "in-the-wild jailbreaks": (frozenset(("itw_jailbreak",)), frozenset(("awesome_prompts", "vicomtech_hate"))),
+    "BIPIA": (frozenset(("bipia_train",)), frozenset(("bitext_cs_8k", "davidson_hate"))),
+    "own, direct": (frozenset(("own_direct",)), frozenset(("banking77",))),
+    "own, in content": (frozenset(("own_indirect",)), frozenset(("surge_toxicity",))),
+    "own, role-play": (frozenset(("own_roleplay",)), frozenset(("own_old",))),
+}
+"""What is left out at a time: a source of attacks with its honest texts, and sources of other honest texts."""
 
 
 def make_lexicon() -> Lexicon:
@@ -67,72 +66,144 @@ def make_lexicon() -> Lexicon:
 
 
 def training_rows(root: Path, seed: int) -> list[Row]:
-    """The public rows without what is no attack by itself, the project's own texts, and disguised copies."""
+    """The public rows without what is no attack by itself, other people's prose, and all texts of our own."""
     rng = random.Random(seed)
     kept = [
         row
         for row in data.rows(root / "threat" / "train.jsonl")
         if row.label == "benign" or row.group not in _NOT_ATTACKS
     ]
+    prose = data.rows(root / "moderation" / "train.jsonl")
+    for source in _PROSE:
+        mine = [Row(row.text, "benign", source, source) for row in prose if row.source == source]
+        kept += data.sampled(mine, _OTHERS, rng)
     for text in written(seed):
         label = "benign" if text.category == "none" else "attack"
-        kept.append(Row(text.text, label, "own", text.category))
+        kept.append(Row(text.text, label, "own_old", text.category, family=f"old {text.category}"))
+    kept += own_rows(seed)
     short = [row for row in kept if len(row.text) < 600]
-    attacks = [row for row in short if row.label == "attack" and row.source in ("own", "neuralchemy_pi")]
+    attacks = [row for row in short if row.label == "attack" and row.source.startswith(("own", "neuralchemy"))]
     honest = [row for row in short if row.label == "benign"]
     for row in data.sampled(attacks, 700, rng) + data.sampled(honest, 900, rng):
-        kept.append(Row(disguised(row.text, rng), row.label, row.source, row.group))
-    return kept
+        kept.append(Row(disguised(row.text, rng), row.label, row.source, row.group, family=row.family))
+    unique = {row.text: row for row in reversed(kept)}
+    return list(reversed(unique.values()))
 
 
-def bags(rows: Sequence[Row], words: Lexicon, *, most: int | None = None) -> Bags:
-    """The rows' windows, with features."""
-    found: list[Counted] = []
-    owner: list[int] = []
-    for number, row in enumerate(rows):
-        parts = data.bag(row.text, most=most)
-        found += [data.counted(part, words) for part in parts]
-        owner += [number] * len(parts)
-    weight = [_WEIGHTS.get(row.source, 1.0) * (0.2 if row.group in _WEAK_GROUPS else 1.0) for row in rows]
-    return Bags(
-        found,
-        np.array(owner),
-        np.array([row.label == "attack" for row in rows]),
-        np.array(weight, dtype=np.float32),
-        [row.source for row in rows],
-        [_GROUPS.get(row.group, row.group if row.group in CATEGORIES else "injection") for row in rows],
+def own_rows(seed: int) -> list[Row]:
+    """The texts of `training.own`: those written one by one, and those of its generators."""
+    folder = Path(__file__).parent / "own"
+    rng = random.Random(seed)
+    found: list[tuple[str, Own]] = []
+    for name, module in (("direct", direct), ("indirect", indirect), ("roleplay", roleplay)):
+        written_by_hand = read(folder / f"{name}.jsonl")
+        made = module.rows(seed)
+        some = [*written_by_hand, *rng.sample(made, min(GENERATED, len(made)))]
+        found += [(name, row) for row in some]
+    return [Row(row.text, row.label, f"own_{name}", row.category, family=f"{name} {row.family}") for name, row in found]
+
+
+def category(row: Row) -> str:
+    """Which kind of attack a row is."""
+    return _GROUPS.get(row.group, row.group if row.group in CATEGORIES else "injection")
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Rows, and both halves' view of their windows, text by text."""
+
+    rows: list[Row]
+    windows: list[list[linear.Slots]]
+    tokens: list[list[network.Tokens]]
+
+    def only(self, keep: NDArray[np.bool_]) -> "Texts":
+        """The texts in `keep`."""
+        some = np.flatnonzero(keep)
+        return Texts(*([many[at] for at in some] for many in (self.rows, self.windows, self.tokens)))
+
+    @property
+    def owner(self) -> NDArray[np.int64]:
+        """The number of the text that each window is of."""
+        return np.array([at for at, windows in enumerate(self.windows) for _ in windows])
+
+    @property
+    def attack(self) -> NDArray[np.bool_]:
+        """Whether each text is an attack."""
+        return np.array([row.label == "attack" for row in self.rows])
+
+    @property
+    def source(self) -> NDArray[np.str_]:
+        """The source of each text."""
+        return np.array([row.source for row in self.rows])
+
+
+def texts(rows: Sequence[Row], words: Lexicon, known: network.Vocabulary, *, most: int | None = None) -> Texts:
+    """The rows with their windows."""
+    cut = [data.bag(row.text, most=most) for row in rows]
+    return Texts(
+        list(rows),
+        [[linear.slots(window, words) for window in parts] for parts in cut],
+        [[known.tokens(window) for window in parts] for parts in cut],
     )
 
 
-def worst(margins: NDArray[np.float64], owner: NDArray[np.int64], texts: int) -> NDArray[np.float64]:
-    """The highest margin of each text's windows. Shape (texts,)."""
-    best = np.full(texts, -np.inf)
-    np.maximum.at(best, owner, margins)
-    return best
+def weights(rows: Sequence[Row]) -> Numbers:
+    """What each text counts: a source by the square root of its size, attacks and honest texts the same in all."""
+    attack = np.array([row.label == "attack" for row in rows])
+    sizes = Counter((row.source, row.label) for row in rows)
+    found = np.array([sizes[row.source, row.label] ** -0.5 * (0.3 if row.group in _WEAK_GROUPS else 1) for row in rows])
+    for label in (attack, ~attack):
+        found[label] *= len(rows) / 2 / found[label].sum()
+    return found
 
 
-def fit(x: Matrix, some: Bags, *, keep: NDArray[np.bool_], strength: float = STRENGTH) -> LogisticRegression:
-    """Fit on the texts in `keep`: first every window of an attack counts, then only those that look like one."""
-    texts = len(some.attack)
-    inside = keep[some.owner]
-    positive = some.attack[some.owner]
-    chosen = inside.copy()
-    model = LogisticRegression(C=strength, solver="lbfgs", max_iter=60, tol=1e-3)
-    for _ in range(3):
-        sizes = np.bincount(some.owner[chosen], minlength=texts)
-        share = some.weight / np.where(some.attack, np.maximum(sizes, 1), np.sqrt(np.maximum(sizes, 1)))
-        model.fit(x[chosen], positive[chosen], sample_weight=share[some.owner][chosen])
-        margins = model.decision_function(x)
-        top = worst(margins, some.owner, texts)[some.owner]
-        chosen = inside & (~positive | (margins >= top - 1e-9) | (margins > 1.0))
-    return model
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Both halves."""
+
+    tables: dict[str, Floats]
+    bias: float
+    nets: list[network.Net]
+
+    def margins(self, some: Texts) -> Numbers:
+        """Both halves' margins of every window, text by text. Shape (number of windows, 2)."""
+        model = Phrases(self.tables, self.bias)
+        phrases = np.array([model.margin(window) for windows in some.windows for window in windows])
+        rows = [row for many in some.tokens for row in many]
+        read = np.mean([network.margins(net, rows) for net in self.nets], axis=0)
+        return np.stack([phrases, read], axis=1)
 
 
-def bag_scores(model: LogisticRegression, x: Matrix, some: Bags) -> NDArray[np.float64]:
-    """The margin of each text: of its worst window."""
-    return worst(model.decision_function(x), some.owner, len(some.attack))
+def fit(some: Texts, words: network.Words, *, hints: int, seed: int, networks: int = NETWORKS) -> Fitted:
+    """Fit both halves on some texts."""
+    share = weights(some.rows)
+    flat = [window for windows in some.windows for window in windows]
+    names = [row.family or row.source for row in some.rows]
+    tables, bias = linear.fit(linear.Bags(flat, some.owner, some.attack, share, names), hints)
+    examples = [
+        network.Example(tokens, row.label == "attack", float(weight))
+        for tokens, row, weight in zip(some.tokens, some.rows, share, strict=True)
+    ]
+    return Fitted(tables, bias, [network.fit(words, examples, seed + number) for number in range(networks)])
 
 
-def auc(scores: NDArray[np.float64], attack: NDArray[np.bool_]) -> float:
+def left_out(some: Texts, names: Collection[str]) -> NDArray[np.bool_]:
+    """Which texts are of the named sources."""
+    return np.isin(some.source, list(names))
+
+
+def auc(scores: Numbers, attack: NDArray[np.bool_], weight: Numbers | None = None) -> float:
     """Area under the ROC curve."""
-    return float(roc_auc_score(attack, scores))
+    return float(roc_auc_score(attack, scores, sample_weight=weight))
+
+
+def kinds(some: Texts, size: int) -> Floats:
+    """Weights of each category over hints, the bias last. Shape (len(CATEGORIES), size + 1)."""
+    chosen = [(window, row) for windows, row in zip(some.windows, some.rows, strict=True) for window in windows]
+    chosen = [(window, row) for window, row in chosen if row.label == "attack"]
+    x = np.zeros((len(chosen), size), dtype=np.float32)
+    for number, (window, _) in enumerate(chosen):
+        x[number, window["hints"]] = 1
+    answers = [CATEGORIES.index(category(row)) for _, row in chosen]
+    model = LogisticRegression(C=0.3, max_iter=60, tol=1e-3).fit(x, answers)
+    return np.asarray(np.c_[model.coef_, model.intercept_], dtype=np.float32)

@@ -25,16 +25,8 @@ SIGNALS = (
 )
 """What the combination is learned over, in this order."""
 
-_COMMON = 5.5
-"""A word of less idf than this says little about a topic."""
-_RARE = 7.0
-"""A word of more idf than this brings a topic of its own."""
-_FOLLOW = frozenset(
-    features.words(
-        "and but or so it that this these those they them then there one ones how why when where what which who ok"
-        " okay yes no yep nope sure thanks still also again instead same if"
-    )
-)
+_BLOCKS = 48
+"""A long text is cut into at most this many pieces, however long it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +43,30 @@ class Learned:
     idf: Floats
     support: Floats
     smalltalk: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Grams:
+    """A text's slots and their weights, worked out once for all that look at them.
+
+    Attributes:
+        chars: of its characters' n-grams.
+        words: of its stemmed words and their pairs.
+        single: slots of its stemmed words alone, each once.
+    """
+
+    chars: tuple[Ids, Floats]
+    words: tuple[Ids, Floats]
+    single: Ids
+
+    @classmethod
+    def of(cls, text: str, idf: Floats) -> "Grams":
+        """The slots of a text as received; `idf` has shape (features.SIZE,)."""
+        flat = features.normalise(text)
+        stems = features.stemmed(features.words(flat))
+        ids = features.word_ids(stems)
+        chars = features.weighed(features.char_ids(flat), idf)
+        return cls(chars, features.weighed(ids, idf), np.unique(ids[: len(stems)]))
 
 
 class Postings:
@@ -99,7 +115,9 @@ class Company:
         self._pieces = Postings([(row, np.ones(len(row), np.float32)) for row in slots])
         counts = np.bincount(np.concatenate(slots) if slots else [], minlength=features.SIZE)
         self._share = (counts / max(len(slots), 1)).astype(np.float32)
-        self._char_known = np.unique(np.concatenate([self._chars(text)[0] for text in written]))
+        self._char_known = np.zeros(features.SIZE, dtype=np.bool_)
+        for text in written:
+            self._char_known[self._chars(text)[0]] = True
 
     def _chars(self, text: str) -> tuple[Ids, Floats]:
         return features.weighed(features.char_ids(features.normalise(text)), self._learned.idf)
@@ -110,30 +128,12 @@ class Company:
     def _unique(self, text: str) -> Ids:
         return features.unique_words(_stems(text))
 
-    def parts(self, text: str) -> list[str]:
-        """What is judged apart: the whole text, and its sentences where there are several that say something."""
-        whole = [text] if text.strip() else []
-        split = [part for part in sentences(text) if len(part.split()) >= 8]
-        return whole + (split if len(split) > 1 else [])
-
-    def follows(self, text: str) -> bool:
-        """Whether a text reads as a short follow-up that brings no new topic of its own."""
-        tokens = features.words(features.normalise(text))
-        if len(tokens) > 12:
-            return False
-        single = self._unique(text)
-        foreign = self._learned.idf[single][self._share[single] == 0]
-        if not len(foreign) or foreign.max() <= _COMMON:
-            return True
-        refers = any(token in _FOLLOW for token in tokens)
-        return bool(refers and len(tokens) <= 8 and foreign.max() <= _RARE and (foreign > _COMMON).sum() == 1)
-
-    def signals(self, text: str) -> Floats:
+    def signals(self, grams: Grams) -> Floats:
         """The evidence about one text, in the order of `SIGNALS`. Shape (len(SIGNALS),)."""
         learned = self._learned
-        chars, char_values = self._chars(text)
-        words, word_values = self._words(text)
-        single = self._unique(text)
+        chars, char_values = grams.chars
+        words, word_values = grams.words
+        single = grams.single
         rarity = np.maximum(learned.idf[single] - 2.0, 0.05)
         total = float(rarity.sum()) or 1.0
         near = np.sort(self._example_chars.products(chars, char_values))[::-1]
@@ -141,7 +141,7 @@ class Company:
         covered = self._pieces.products(single, rarity) / total
         known = self._share[single] > 0
         cover = float(rarity[known].sum()) / total if len(single) else 1.0
-        known_chars = float(np.square(char_values[np.isin(chars, self._char_known)]).sum())
+        known_chars = float(np.square(char_values[self._char_known[chars]]).sum())
         ratio = np.log((self._share[single] + 0.002) / (np.exp(1.0 - learned.idf[single]) + 0.002))
         # Words that everybody uses tell prose from questions rather than one topic from another.
         weighted = float(np.dot(rarity, np.clip(ratio, -2.0, 3.0))) / total
@@ -176,6 +176,20 @@ def sentences(text: str) -> list[str]:
             start = at + 1
     found.append(text[start:].strip())
     return [part for part in found if part]
+
+
+def blocks(text: str) -> list[str]:
+    """A long text in pieces of whole words where it has any; together they are the text, however long it is."""
+    size = max(1_000, -(-len(text) // _BLOCKS))
+    found: list[str] = []
+    start = 0
+    while start < len(text):
+        end = min(start + size, len(text))
+        cut = text.rfind(" ", start + size // 2, end) if end < len(text) else -1
+        end = cut if cut > start else end
+        found.append(text[start:end])
+        start = end
+    return [part for part in found if part.strip()] or [text[:1]]
 
 
 def _stems(text: str) -> list[str]:

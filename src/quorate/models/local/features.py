@@ -129,6 +129,10 @@ class Lexicon:
                 slots.add(self._ideas + idea * self._ideas + other)
         return np.array(sorted(slots), dtype=np.uint32)
 
+    def idea(self, token: str) -> int:
+        """The number of the first idea that a word hints at, counted from 1; 0 for none."""
+        return next((idea + 1 for _, idea in self._found([token])), 0)
+
     def _found(self, tokens: Sequence[str]) -> Iterator[tuple[int, int]]:
         place = 0
         for token in tokens:

@@ -6,9 +6,57 @@ from collections.abc import Sequence
 import numpy as np
 
 from quorate.errors import UsageError
-from quorate.models.local.company import Company, Learned
+from quorate.models.local.company import SIGNALS, Company, Grams, Learned, blocks, sentences
 from quorate.models.local.features import Floats
+from quorate.models.local.follow import follow_signals
+from quorate.models.local.foreign import Foreign
+from quorate.models.local.labelled import Labelled, Seen, seen
+from quorate.models.local.meaning import MEANINGS, Meaning
+from quorate.models.local.taught import Taught
+from quorate.models.local.vectors import Vectors
 from quorate.models.local.weights import Scored, Weights, logistic, read_weights
+
+EVIDENCE = (*SIGNALS, *MEANINGS)
+"""What the general combination is learned over, in this order."""
+_CONTEXT = 600
+"""Characters of the exchange before a message that say what it follows."""
+_LONG = 6_000
+"""A longer text is judged in blocks alone, so that the work stays in proportion to its length."""
+
+
+class Evidence:
+    """All that is known of a text in view of one company's own texts: words, their parts, and meaning.
+
+    Attributes:
+        foreign: what counts in place of all the rest where the company's texts are in another language.
+        own: the company's questions and sentences, each once.
+
+    Args:
+        learned: what training learned in general.
+        vectors: the word vectors.
+        background: unit vectors of what people ask assistants. Shape (n, vectors.dim).
+        texts: the company's description, its help centre's sections, and its customers' questions.
+    """
+
+    def __init__(
+        self, learned: Learned, vectors: Vectors, background: Floats, *, texts: tuple[str, Sequence[str], Sequence[str]]
+    ) -> None:
+        description, sections, examples = texts
+        self._idf = learned.idf
+        self._company = Company(learned, description=description, sections=sections, examples=examples)
+        asked = [text for text in (*examples, description) if text.strip()]
+        written = [part for text in sections for part in sentences(text)]
+        self._meaning = Meaning(vectors, background, asked=asked, written=written)
+        self.foreign = Foreign([*asked, *written], vectors)
+        self.own = tuple(dict.fromkeys((*asked, *(part for part in written if len(part.split()) > 3))))
+
+    def signals(self, text: str, *, grams: Grams | None = None) -> Floats:
+        """The evidence in the order of `EVIDENCE`; `grams` of the text, if known. Shape (len(EVIDENCE),)."""
+        return np.concatenate([self._company.signals(grams or self.grams(text)), self._meaning.signals(text)])
+
+    def grams(self, text: str) -> Grams:
+        """The text's n-grams, weighed as training weighed them."""
+        return Grams.of(text, self._idf)
 
 
 class LocalScope:
@@ -18,67 +66,125 @@ class LocalScope:
         version: the weights' name and hash, and a hash of what the company was fitted from.
         low: below this score a text is in scope.
         high: above this score a text is out of scope; in between the caller should abstain.
+        fingerprint: of the company's texts and the weights; what was learned from labels must have the same.
     """
 
-    def __init__(self, weights: Weights, company: Company, *, fitted: str) -> None:
-        self.version = f"{weights.version}+{fitted}"
-        self._company = company
-        self._mean = weights.numbers("mean")
-        self._spread = weights.numbers("spread")
-        self._factors = weights.numbers("factors")
+    def __init__(self, weights: Weights, vectors: Vectors, evidence: Evidence, *, fingerprint: str) -> None:
+        self.version = f"{weights.version}+{vectors.version.rsplit('+', 1)[-1]}+{fingerprint[:8]}"
+        self.fingerprint = fingerprint
+        self._vectors, self._evidence = vectors, evidence
+        self._mean, self._spread = weights.numbers("mean"), weights.numbers("spread")
+        self._factors, self._follow = weights.numbers("factors"), weights.numbers("follow")
         self._slope, self._offset, self.low, self.high = weights.numbers("scalars").tolist()[:4]
+        self.probes = [str(text) for text in weights.arrays["probes"].tolist()]
+        self.chat = [str(text) for text in weights.arrays["chat"].tolist()]
+        self.outsiders = [str(text) for text in weights.arrays["foreign"].tolist()]
+        self._labelled: Labelled | None = None
         # A large help centre is nearer to every text than a small one. How near it is to texts that no company's
         # support is for tells how much, so margins are counted from there.
-        probes = [str(probe) for probe in weights.arrays["probes"].tolist()]
         self._origin = 0.0
-        self._origin = float(np.median([self._margin(probe) for probe in probes]))
+        self._origin = float(np.median([self._raw(probe) for probe in self.probes]))
 
     @classmethod
-    def fit(cls, *, description: str, sections: Sequence[str], examples: Sequence[str]) -> "LocalScope":
+    def fit(
+        cls, *, description: str, sections: Sequence[str], examples: Sequence[str], taught: Taught | None = None
+    ) -> "LocalScope":
         """Fit to one company; takes well under two seconds for a help centre of some hundred sections.
 
         Args:
             description: what the company does, in a sentence or two.
             sections: the help centre's sections, as plain text.
             examples: questions that customers ask, ideally about fifty; may be empty.
+            taught: what `quorate learn-scope` kept, if it was run.
 
         Raises:
-            UsageError: there is nothing to fit from, or the shipped weights are not usable.
+            UsageError: there is nothing to fit from, the shipped weights are not usable, or what was kept belongs to
+                other texts or weights.
         """
         if not any(text.strip() for text in (description, *sections, *examples)):
             raise UsageError("a scope needs a description, help centre sections or example questions; all are empty")
-        weights = read_weights("scope")
+        weights, vectors = read_weights("scope"), Vectors.load()
         learned = Learned(weights.numbers("idf"), weights.numbers("support"), weights.numbers("smalltalk"))
-        parts = "\x00".join((description, *sections, *examples))
-        fitted = hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-        company = Company(learned, description=description, sections=sections, examples=examples)
-        return cls(weights, company, fitted=fitted)
+        background = weights.numbers("background") * weights.numbers("background_scales")[:, None]
+        parts = "\x00".join((weights.version, vectors.version, description, *sections, "", *examples))
+        fingerprint = hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()
+        if taught is not None:
+            examples = [*examples, *taught.examples]
+        evidence = Evidence(learned, vectors, background, texts=(description, sections, examples))
+        fitted = cls(weights, vectors, evidence, fingerprint=fingerprint)
+        if taught is not None:
+            fitted.take(taught)
+        return fitted
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """Texts that are in scope beyond doubt: the company's own questions and sentences, and small talk."""
+        return (*self._evidence.own, *self.chat)
+
+    def take(self, taught: Taught) -> None:
+        """Judge with what was learned from labels from now on; call it before the object is shared.
+
+        Raises:
+            UsageError: it belongs to other texts or weights.
+        """
+        taught.check(self.fingerprint)
+        self._labelled = taught.labelled(self._vectors.dim)
+        self.low, self.high = taught.low, taught.high
+        self.version += f"+{taught.digest[:8] or 'unkept'}"
 
     def score(self, text: str, *, context: str = "") -> Scored:
         """The probability that a text is out of scope; never raises.
 
         Args:
             text: the customer's latest message.
-            context: the exchange that it follows, if any; a short follow-up is judged together with it.
+            context: the exchange that it follows, if any; a follow-up is judged by what it follows.
         """
         alone = self._alone(text)
-        if context.strip() and self._company.follows(text):
-            alone = min(alone, self._alone(f"{context[-400:]} {text}"), self.low * 0.9)
+        if context.strip() and text.strip() and len(text) <= _LONG:
+            going = self._drift(text, context, alone)
+            alone = min(alone, going) if going <= self.low else max(alone, going)
         return Scored(alone, "off_topic" if alone > self.low else "none")
+
+    def _drift(self, text: str, context: str, alone: float) -> float:
+        """The probability that a text drifts off, moved so that the bound learned with it falls on `low`."""
+        margin = float(np.log(max(alone, 1e-9) / max(1 - alone, 1e-9))) - _odds(self.low)
+        found = follow_signals(text, context[-_CONTEXT:], alone=margin, vectors=self._vectors)
+        return logistic(float(found @ self._follow[:-1] + self._follow[-1]) + _odds(self.low))
 
     def _alone(self, text: str) -> float:
         """The probability for the whole text, raised by its most foreign sentence where it has several."""
-        parts = self._company.parts(text)
-        if not parts:
+        if not text.strip():
             return 0.0
-        signals: Floats = np.stack([self._company.signals(part) for part in parts])
-        margins = self._margins(signals)
-        margin = 0.75 * float(margins[0]) + 0.25 * float(margins.max())
-        return logistic(self._slope * margin + self._offset)
-
-    def _margins(self, signals: Floats) -> Floats:
-        weighted = ((signals - self._mean) / self._spread) @ self._factors - self._origin
-        return np.asarray(weighted, dtype=np.float32)
+        if len(text) > _LONG:
+            margins = [self._margin(part) for part in blocks(text)]
+            return logistic(0.75 * float(np.mean(margins)) + 0.25 * max(margins))
+        whole = self._margin(text)
+        split = [part for part in sentences(text) if len(part.split()) >= 8]
+        if len(split) < 2:
+            return logistic(whole)
+        return logistic(0.75 * whole + 0.25 * max(whole, *(self._margin(part) for part in split)))
 
     def _margin(self, text: str) -> float:
-        return float(self._margins(self._company.signals(text)[None, :])[0])
+        if self._labelled is None:
+            general = self.general(text)
+            return general if self._evidence.foreign.spoken else self._slope * general + self._offset
+        grams = self._evidence.grams(text)
+        return self._labelled.margin(seen(grams, self._vectors.of(text)), self.general(text, grams=grams))
+
+    def general(self, text: str, *, grams: Grams | None = None) -> float:
+        """How foreign a text is to the company by the general combination, counted from the probes' median."""
+        if self._evidence.foreign.spoken:
+            return self._evidence.foreign.margin(text)
+        return self._raw(text, grams) - self._origin
+
+    def seen(self, text: str) -> Seen:
+        """A text as the models that labels teach see it."""
+        return seen(self._evidence.grams(text), self._vectors.of(text))
+
+    def _raw(self, text: str, grams: Grams | None = None) -> float:
+        weighed = (self._evidence.signals(text, grams=grams) - self._mean) / self._spread
+        return float(np.dot(weighed, self._factors))
+
+
+def _odds(share: float) -> float:
+    return float(np.log(share / (1.0 - share)))

@@ -1,5 +1,7 @@
-"""The local threat classifier: a linear model over n-grams and hints; `docs/cards/threat.md` says how well it does."""
+"""The local threat classifier: phrases and small networks over windows; `docs/cards/threat.md` has its figures."""
 
+import functools
+import math
 from pathlib import Path
 
 import numpy as np
@@ -7,58 +9,93 @@ import numpy as np
 from quorate.errors import UsageError
 from quorate.models.local import features
 from quorate.models.local.features import Lexicon
+from quorate.models.local.phrases import LONGEST, Network, Phrases, phrase_ids
+from quorate.models.local.vectors import Vectors
 from quorate.models.local.weights import REMEDY, WEIGHTS, Scored, Weights, logistic, read_weights
 
 THREATS = ("injection", "jailbreak", "prompt_extraction", "obfuscation", "indirect")
+FORMAT = 2
+"""Of the arrays in threat.npz; counted up when their meaning changes."""
+
+FREE = 16
+"""Windows of a text up to which the highest counts as it is."""
+LENGTH = 0.1
+"""What each doubling beyond costs, in log-odds: about what the highest of honest windows gains by it."""
+
+_KINDS = ("words", "pairs", "skips", "hints")
 
 
 class LocalThreat:
     """Finds attempts to take over the model: injection, jailbreaks, prompt extraction.
 
     Attributes:
-        version: the weights' name and hash.
-        threshold: the score above which to flag; chosen for about 1 % false alarms on honest texts.
+        version: the weights' name and hash, and that of the word vectors.
+        threshold: the score above which to flag; chosen for about 0.7 % false alarms on honest texts of new sources.
     """
 
-    def __init__(self, weights: Weights) -> None:
-        self.version = weights.version
-        self._idf = weights.numbers("idf")
-        self._slots = weights.numbers("slots")
-        self._hints = weights.numbers("hints")
+    def __init__(self, weights: Weights, vectors: Vectors) -> None:
+        if int(weights.numbers("format")[0]) != FORMAT:
+            raise UsageError(f"{WEIGHTS}/threat.npz: made for another version of the classifier; {REMEDY}")
+        self.version = f"threat-local-{FORMAT}+{weights.version.split('+')[1]}+{vectors.version.split('+')[1]}"
+        self._vectors = vectors
+        tables = {kind: weights.numbers(f"phrases_{kind}") for kind in _KINDS}
+        self._phrases = Phrases(tables, float(weights.numbers("phrase_bias")[0]))
+        self._networks = [
+            Network({name.split("_", 1)[1]: weights.numbers(name) for name in weights.arrays if name.startswith(start)})
+            for start in (f"network{number}_" for number in range(int(weights.numbers("networks")[0])))
+        ]
         self._kinds = weights.numbers("kinds")
         scalars = weights.numbers("scalars").tolist()
-        self._bias, self._slope, self._offset, self.threshold = scalars[:4]
+        self._mix = scalars[:3]
+        self._slope, self._offset, self.threshold = (float(one) for one in scalars[3:6])
         stems = (str(stem) for stem in weights.arrays["stems"].tolist())
         ideas = (int(idea) for idea in weights.numbers("stem_ideas"))
-        self._lexicon = Lexicon(dict(zip(stems, ideas, strict=True)), int(scalars[4]))
+        self._lexicon = Lexicon(dict(zip(stems, ideas, strict=True)), int(scalars[6]))
+        self._idea = functools.lru_cache(maxsize=4096)(self._lexicon.idea)
 
     @classmethod
     def load(cls, path: Path | None = None) -> "LocalThreat":
         """Read the weights from a directory, by default the ones that come with the package.
 
+        The word vectors are read from there too if it has them, else from the package.
+
         Raises:
             UsageError: the weights are missing or not the ones that their index describes.
         """
         weights = read_weights("threat", path)
+        own = path is not None and (path / "vectors.npz").exists()
+        vectors = Vectors.load(path if own else None)
         try:
-            return cls(weights)
+            return cls(weights, vectors)
         except (KeyError, IndexError, ValueError) as error:
             raise UsageError(f"{path or WEIGHTS}/threat.npz: arrays are missing ({error}); {REMEDY}") from error
 
     def score(self, text: str) -> Scored:
         """Judge one window of one reading of a text (see `quorate.checks.readings`); never raises.
 
-        The whole text's score is the highest of its windows' and readings': the probability is calibrated on that.
+        The whole text's score is `over` the highest of its windows' and readings'.
         """
-        plain = features.normalise(text)
-        tokens = features.words(plain)
+        tokens = features.words(features.normalise(text))
         hints = self._lexicon.hints(tokens)
-        margin = self._bias + float(self._hints[hints].sum())
-        for ids in (features.char_ids(plain), features.word_ids(tokens)):
-            slots, values = features.weighed(ids, self._idf)
-            margin += float(np.dot(self._slots[slots], values))
+        first, second, constant = self._mix
+        margin = first * self._phrases.margin({**phrase_ids(tokens), "hints": hints}) + constant
+        read = tokens[:LONGEST]
+        vectors = self._vectors.words(read)
+        ideas = np.array([self._idea(token) for token in read], dtype=np.intp)
+        margin += second * sum(one.margin(vectors, ideas) for one in self._networks) / len(self._networks)
         score = logistic(self._slope * margin + self._offset)
         if score < self.threshold / 2:
             return Scored(score, "none")
         kinds = self._kinds[:, hints].sum(axis=1) + self._kinds[:, -1]
         return Scored(score, THREATS[int(np.argmax(kinds))])
+
+    def over(self, score: float, windows: int) -> float:
+        """The probability for a whole text whose highest of so many windows has this score.
+
+        Honest texts of many windows have a high one by chance, so the log-odds fall by `LENGTH` for each doubling
+        beyond `FREE` windows. In [0, score].
+        """
+        if windows <= FREE or not 0.0 < score < 1.0:
+            return score
+        odds = math.log(score / (1.0 - score)) - LENGTH * math.log2(windows / FREE)
+        return logistic(odds)

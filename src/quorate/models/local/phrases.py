@@ -1,0 +1,121 @@
+"""What the threat classifier sees of a window's words: which words and near pairs occur, and what they mean.
+
+`Phrases` is a linear model over the presence of hashed words, pairs of neighbours, pairs a word or two apart, and
+hints. `Network` reads the words' vectors in their order with small convolutions (after Kim 2014, "Convolutional neural
+networks for sentence classification"). Both are numpy only; `training.linear` and `training.network` fit them.
+"""
+
+import functools
+import zlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quorate.models.local.features import Floats, Ids
+
+BITS = 18
+SIZE = 1 << BITS
+LONGEST = 96
+"""Words of a window that the network reads; a window of 320 characters has fewer unless it is made to have more."""
+VALUES = {"words": 1.0, "pairs": 1.0, "skips": 0.7, "hints": 1.2}
+"""What a feature of each kind counts before the window's own scale."""
+TAPS: tuple[tuple[int, ...], ...] = ((0,), (0, 1), (0, 1, 2), (0, 2, 4))
+"""For each convolution, how many words behind the first its others stand."""
+
+_MASK = np.uint64(SIZE - 1)
+_PRIME = np.uint64(0x9E3779B1)
+_PAIR, _SKIP = np.uint64(0x85EBCA6D), np.uint64(0x85EBCA6F)
+
+
+@functools.lru_cache(maxsize=8192)
+def _code(token: str) -> int:
+    return zlib.crc32(("w" + token).encode("utf-8", "surrogatepass"))
+
+
+def phrase_ids(tokens: Sequence[str]) -> Mapping[str, Ids]:
+    """Slots of what occurs among the words of a normalised window, by kind; each slot once, sorted."""
+    codes = np.array([_code(token) for token in tokens], dtype=np.uint64)
+    skips = [_mixed(codes[:-gap], codes[gap:], _SKIP) for gap in (2, 3)]
+    found = {"words": codes & _MASK, "pairs": _mixed(codes[:-1], codes[1:], _PAIR), "skips": np.concatenate(skips)}
+    return {kind: np.unique(ids).astype(np.uint32) for kind, ids in found.items()}
+
+
+def _mixed(first: NDArray[np.uint64], second: NDArray[np.uint64], kind: np.uint64) -> NDArray[np.uint64]:
+    mixed: NDArray[np.uint64] = (((first * _PRIME) ^ second) * kind >> np.uint64(7)) & _MASK
+    return mixed
+
+
+def scale(counts: Mapping[str, int]) -> float:
+    """What a window's features are multiplied by, from how many known ones of each kind it has."""
+    length = sum(VALUES[kind] ** 2 * count for kind, count in counts.items())
+    return float(3.0 / length**0.25) if length else 0.0
+
+
+class Phrases:
+    """A linear model over `phrase_ids` and hints.
+
+    Args:
+        tables: weights by kind; 0 for a slot that was pruned. Shape (SIZE,) each, hints (number of hints,).
+        bias: what every window gets.
+    """
+
+    def __init__(self, tables: Mapping[str, Floats], bias: float) -> None:
+        self._tables = dict(tables)
+        self._bias = bias
+
+    def margin(self, ids: Mapping[str, Ids]) -> float:
+        """The log-odds that a window attacks; `ids` by kind, hints among them."""
+        total, counts = 0.0, {}
+        for kind, slots in ids.items():
+            weights = self._tables[kind][slots]
+            total += VALUES[kind] * float(weights.sum())
+            counts[kind] = int(np.count_nonzero(weights))
+        return self._bias + scale(counts) * total
+
+
+class Network:
+    """A convolutional network over word vectors.
+
+    Args:
+        arrays: `project`, `project_bias`, `ideas`, `taps`, `bias`, `hidden`, `hidden_bias`, `out` and `out_bias`, as
+            `training.network` names them.
+    """
+
+    def __init__(self, arrays: Mapping[str, Floats]) -> None:
+        self._project = arrays["project"]
+        self._project_bias = arrays["project_bias"]
+        self._ideas = arrays["ideas"]
+        self._taps = arrays["taps"]
+        self._bias = arrays["bias"]
+        self._hidden, self._hidden_bias = arrays["hidden"], arrays["hidden_bias"]
+        self._out, self._out_bias = arrays["out"], float(arrays["out_bias"][0])
+        self._width = len(self._bias) // len(TAPS)
+
+    def margin(self, vectors: Floats, ideas: NDArray[np.intp]) -> float:
+        """The log-odds that a window attacks.
+
+        Args:
+            vectors: of the window's words, in their order. Shape (words, dim).
+            ideas: number of the idea that each word hints at, counted from 1; 0 for none. Shape (words,).
+        """
+        count = len(vectors)
+        if not count:
+            return 0.0
+        read = vectors @ self._project + self._project_bias + self._ideas[ideas]
+        seen = read @ self._taps
+        tops = []
+        at = 0
+        for number, taps in enumerate(TAPS):
+            reach = taps[-1]
+            sums = np.zeros((count + reach, self._width), dtype=np.float32)
+            for behind in taps:
+                # Tap number i of a convolution sees the word `reach - behind` places before the output's place.
+                sums[reach - behind : reach - behind + count] += seen[:, at : at + self._width]
+                at += self._width
+            bias = self._bias[number * self._width : (number + 1) * self._width]
+            # Where there is no word the bias alone stands: a window is as if padded.
+            tops.append(np.maximum(np.maximum(sums.max(axis=0), 0.0) + bias, 0.0))
+        tops.append(read.sum(axis=0) / np.float32(np.sqrt(count)))
+        hidden = np.maximum(np.concatenate(tops) @ self._hidden + self._hidden_bias, 0.0)
+        return float(hidden @ self._out) + self._out_bias

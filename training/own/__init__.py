@@ -1,0 +1,1 @@
+"""Texts written for this project: the local classifiers train on them beside the public sets."""
