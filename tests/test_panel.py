@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from judging import ABSTAIN, FLAG, PASS, Rule, Say, holding, said, subject
-from quorate.checks import AfterRefusal, Panel, Part, PromptJudge, Subject, Template, Tiers, Verdict
+from quorate.checks import AfterRefusal, Panel, Part, PromptJudge, Subject, Template, Tiers, Unsure, Verdict
 from quorate.checks.panel import Worst
 from quorate.engine import Span, clock, fan_out
 from quorate.errors import ModelUnavailable, QuorateError, RunFailed, UsageError
@@ -321,3 +321,45 @@ async def test_a_cancelled_judge_is_a_failure() -> None:
     ):
         with pytest.raises(UsageError, match="stopped"):
             await judge.judge(turns("a", "b"))
+
+
+# --- the middle of a cut, and bounds of an early tier ---------------------------------------------
+
+
+async def test_a_pass_that_is_not_sure_enough_is_an_abstention() -> None:
+    """Between the two bounds nobody decides; flags, abstentions and passes without a score stay what they are."""
+    none = Verdict("pass", None, "none", "", "m", "v")
+    for say, wanted in (
+        (said("pass", 0.19), "pass"),
+        (said("pass", 0.2), "abstain"),
+        (said("flag", 0.1), "flag"),
+        (ABSTAIN, "abstain"),
+        (none, "pass"),
+    ):
+        end = await Unsure(Rule(say), 0.2).judge(subject("x"))
+        assert (end.outcome, end.score) == (wanted, say.score)
+    with pytest.raises(ModelUnavailable):
+        await Unsure(Rule(DOWN), 0.2).judge(subject("x"))
+
+
+@pytest.mark.parametrize(
+    ("score", "decided"), [(0.01, "pass"), (0.02, None), (0.5, None), (0.899, None), (0.9, "flag")]
+)
+@pytest.mark.parametrize("head_start_s", [0.0, 0.02])
+async def test_a_local_tier_beyond_its_bounds_spares_the_call(
+    score: float, decided: str | None, head_start_s: float
+) -> None:
+    """Beyond either bound the call is cancelled, or with a head start never opened; in between the model decides."""
+    model = ScriptedModel("llm", [[1.0, verdict(False)]] if decided is None or not head_start_s else [])
+    local = Rule(said("flag" if score >= 0.9 else "pass", score), 0.004)
+    judge = two(local, PromptJudge(model, Template.load("threat-v1")), clear_below=0.02, head_start_s=head_start_s)
+    end, times = await spans(judge, subject("x"))
+    assert isinstance(end, Verdict)
+    if decided is None:
+        assert end.model == "llm" and times["llm"].ended == "answered"
+        assert clock.now() == pytest.approx(1.0 if not head_start_s else 1.004)
+    else:
+        assert (end.outcome, clock.now(), times["llm"].ended) == (decided, 0.004, "cancelled")
+        assert (times["llm"].started_s is None) == bool(head_start_s)
+        assert times["llm"].usage.cut_calls == (0 if head_start_s else 1)
+    model.finish()

@@ -339,7 +339,7 @@ def test_the_schema_asks_for_exactly_that() -> None:
 # --- templates -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["scope-v1", "threat-v1"])
+@pytest.mark.parametrize("name", ["scope-v1", "threat-v1", "moderation-v1"])
 def test_shipped_prompts_load_with_their_hash(name: str) -> None:
     """A shipped prompt is named with the hash of its text, and says what every prompt must say."""
     template = Template.load(name)

@@ -15,12 +15,15 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Count = Annotated[int, Field(ge=0)]
 OnError = Literal["block", "allow", "escalate"]
 Origin = Literal["system", "customer", "assistant", "tool", "retrieved"]
 File = Annotated[Path, Field(strict=False)]
 _USER = re.compile(r"(?<=//)[^/]*@")
 LOCAL = "local"
 QUOTE = "quote"
+KINDS = ("scope", "threat", "moderation")
+_KINDS = "'scope', 'threat' or 'moderation'"
 RESERVED = frozenset(("answer", "deadline"))
 """What no check can be named, because decisions and timelines use it."""
 
@@ -65,22 +68,81 @@ class ModelTable(_Table):
     output_usd: Annotated[float, Field(ge=0)] = 0.0
 
 
+class Evidence(_Table):
+    """What `quorate calibrate` chose a check's bounds by. It writes this; nothing but a warning depends on it.
+
+    Attributes:
+        method: what was asked for.
+        date: when, as YYYY-MM-DD.
+        data: the labelled file's name.
+        sha256: of that file.
+        version: what judged: weights, prompts and models, as `App.versions` names them.
+        confidence: of every bound here.
+        honest: labelled rows that should pass.
+        violating: labelled rows that should be flagged.
+        target: the share that was asked for: of false alarms, or of messages that the first tier gets wrong.
+        false_alarms: honest rows flagged.
+        false_alarms_bound: upper bound of their share.
+        caught: violating rows flagged.
+        caught_low: lower bound of their share.
+        caught_high: upper bound of their share.
+        missed: violating rows passed.
+        missed_bound: upper bound of their share.
+        unsure: rows left to a person, or to the next tier.
+        costs: of a false alarm, a miss, and a person's look.
+        violations: share of violations in the traffic that the costs were weighed for.
+        mean_cost: of a message, on the data.
+    """
+
+    method: Literal["false-alarms", "costs", "tiers"]
+    date: Text
+    data: Text
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    version: Text
+    confidence: Share
+    honest: Count
+    violating: Count
+    target: Share | None = None
+    false_alarms: Count
+    false_alarms_bound: Share
+    caught: Count | None = None
+    caught_low: Share | None = None
+    caught_high: Share | None = None
+    missed: Count | None = None
+    missed_bound: Share | None = None
+    unsure: Count | None = None
+    costs: list[float] | None = None
+    violations: Share | None = None
+    mean_cost: float | None = None
+
+
+class VoterTable(_Table):
+    """A voter with a prompt of its own: a file, or a shipped one by name. With weights the heavier side wins."""
+
+    model: Name
+    prompt: File | None = None
+    threshold: Share | None = None
+    weight: Annotated[float, Field(gt=0, le=1e6)] | None = None
+
+
 class CheckTable(_Table):
     """One check.
 
-    `models` are its tiers, cheapest first: "local" or the name of a model; a list within the list is a panel that
-    votes, `flags` of which make a flag. `kind` says what it reads and which shipped prompt and classifier answer
+    `models` are its tiers, cheapest first: "local", the name of a model or of one of `voters`; a list within the list
+    is a panel that votes, `flags` of which make a flag. `kind` says what it reads and which shipped prompt and classifier answer
     it; by default the check's own name.
     """
 
-    kind: Literal["scope", "threat"] | None = None
+    kind: Literal["scope", "threat", "moderation"] | None = None
     question: Text | None = None
     models: Annotated[list[Name | Annotated[list[Name], Field(min_length=1)]], Field(min_length=1)] = [LOCAL]
     flags: Annotated[int, Field(ge=1)] | None = None
+    voters: dict[Name, VoterTable] = {}
     prompt: File | None = None
     threshold: Share | None = None
     pass_below: Share | None = None
     clear_below: Share = 0.0
+    flag_above: Share | None = None
     flag_alone: bool = True
     head_start_ms: Annotated[float, Field(ge=0, le=60_000)] = 0.0
     timeout_s: Seconds = 8.0
@@ -88,6 +150,8 @@ class CheckTable(_Table):
     on_abstain: Literal["next_tier", "escalate", "admit"] | None = None
     on_unread: OnError = "block"
     max_chars: Annotated[int, Field(ge=1, le=10_000_000)] = 200_000
+    evidence: Evidence | None = None
+    tier_evidence: Evidence | None = None
 
 
 class AnswerTable(_Table):
@@ -128,6 +192,14 @@ class RefusalTable(_Table):
     threat: Text = (
         "I can't act on this message as it is written. "
         "If you have a question about {company}, please ask it in your own words."
+    )
+    moderation: Text = (
+        "I'd like to help, but not with a message like this one. "
+        "If you have a question about {company}, please put it differently."
+    )
+    self_harm: Text = (
+        "I'm sorry that things are so hard right now. I am only a program, and you deserve a person: please call "
+        "someone you trust, a crisis line or your local emergency number now. You can also reach us: {contact}"
     )
     too_long: Text = "This message is too long for me to read. Please send the part that your question is about."
     unread: Text = "I can only read text here. Please describe in words what you have attached."
@@ -238,8 +310,8 @@ def _unresolved(raw: dict[str, Any], base: Path) -> list[str]:
     for name, check in checks.items():
         table = _dict(check)
         kind = table.get("kind", name)
-        if kind not in ("scope", "threat") and "kind" not in table:
-            problems.append(f"checks.{name}.kind: is missing; a check of your own says 'scope' or 'threat'")
+        if kind not in KINDS and "kind" not in table:
+            problems.append(f"checks.{name}.kind: is missing; a check of your own says {_KINDS}")
         if name in RESERVED:
             problems.append(f"checks.{name}: found a reserved name; allowed is any but {', '.join(sorted(RESERVED))}")
         problems += _of_check(f"checks.{name}", table, models, allowed)
@@ -288,8 +360,14 @@ def _of_model(name: str, table: dict[str, Any], models: dict[str, Any], base: Pa
 
 def _of_check(where: str, table: dict[str, Any], models: dict[str, Any], allowed: str) -> list[str]:
     tiers = table.get("models", [LOCAL])
-    unknown = [name for name in _flat(tiers) if name != LOCAL and name not in models]
-    problems = [f"{where}.models: found {name!r}; allowed are {allowed}" for name in unknown]
+    voters = _dict(table.get("voters"))
+    unknown = [name for name in _flat(tiers) if name not in (LOCAL, *models, *voters)]
+    problems = [f"{where}.models: found {name!r}; allowed are {', '.join([allowed, *voters])}" for name in unknown]
+    for name, voter in voters.items():
+        if name in (LOCAL, *models):
+            problems.append(f"{where}.voters.{name}: is a model's name; allowed is any but {allowed}")
+        if isinstance(model := _dict(voter).get("model"), str) and model not in (LOCAL, *models):
+            problems.append(f"{where}.voters.{name}.model: found {model!r}; allowed are {allowed}")
     if isinstance(tiers, list):
         twice = [tier for at, tier in enumerate(tiers) if tier in tiers[:at]]
         problems += [f"{where}.models: found {tier!r} twice; allowed is each tier once" for tier in twice]

@@ -13,12 +13,14 @@ from quorate.checks import (
     AfterRefusal,
     Check,
     Judge,
+    LocalModerationJudge,
     LocalScopeJudge,
     LocalThreatJudge,
     Panel,
     PromptJudge,
     Template,
     Tiers,
+    Unsure,
 )
 from quorate.checks.verdict import CheckKind, OnAbstain
 from quorate.engine import Observer, observers
@@ -27,14 +29,16 @@ from quorate.journal import key_of
 from quorate.knowledge import Knowledge
 from quorate.models import Model
 from quorate.models.http import Session
-from quorate.models.local import LocalScope, LocalThreat
+from quorate.models.local import Languages, LocalModeration, LocalScope, LocalThreat
+from quorate.models.local.taught import path_of, recall
 from quorate.models.openai import OpenAIModel, Price, Timeouts
 from quorate.models.policies import Fallback, Hedge, Limit, Limiter, Retry
-from quorate.settings import LOCAL, CheckTable, ModelTable, Settings, api_key, load_settings, resolve
+from quorate.settings import KINDS, LOCAL, CheckTable, Company, ModelTable, Settings, api_key, load_settings, resolve
 
 QUESTIONS = {
     "scope": "Is this a legitimate support query for this company?",
     "threat": "Is it safe from security threats?",
+    "moderation": "Is the content appropriate?",
 }
 _OVERRIDE = "llm"
 
@@ -50,6 +54,7 @@ class App:
         session: the HTTP session that its models share.
         fingerprint: changes with anything that decisions depend on: config, prompts, weights, help centre.
         models: the models of the config by name, with their policies around them.
+        versions: what judges each check: weights, prompts and models, in one line.
     """
 
     settings: Settings
@@ -58,11 +63,69 @@ class App:
     session: Session
     fingerprint: str
     models: Mapping[str, Model]
+    versions: Mapping[str, str]
+
+    @property
+    def notes(self) -> list[str]:
+        """What is doubtful about the config though nothing in it is wrong, a line each."""
+        tables = self.settings.checks.items()
+        found = [(name, kept) for name, table in tables for kept in (table.evidence, table.tier_evidence) if kept]
+        return [
+            f"checks.{name}: its bounds were calibrated for {kept.version}, and now {self.versions[name]} judges: "
+            f"what {kept.data} promised may not hold; run `quorate calibrate` again"
+            for name, kept in found
+            if kept.version != self.versions[name]
+        ]
 
     @property
     def checks(self) -> list[Check]:
         """The checks, for `guard()`."""
         return list(self.door.checks.values())
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeTexts:
+    """What the local scope check is fitted from.
+
+    Attributes:
+        description: the company's name and description.
+        sections: its help centre.
+        examples: its customers' questions; may be empty.
+        learned: where `quorate learn-scope` keeps what it learned.
+    """
+
+    description: str
+    sections: list[str]
+    examples: list[str]
+    learned: Path
+
+
+def scope_texts(settings: Settings, base: Path, *, knowledge: Knowledge | None = None) -> ScopeTexts:
+    """Read what the local scope check is fitted from; `base` is the config's folder.
+
+    Raises:
+        ConfigError: the config has no [knowledge], or its files cannot be read.
+    """
+    table = settings.knowledge
+    if table is None:
+        raise ConfigError("checks", ["the local scope check learns from [knowledge], which is missing"])
+    folder = resolve(base, table.folder)
+    found = knowledge or Knowledge.load(folder, language=table.language)
+    company = settings.company
+    return ScopeTexts(
+        f"{company.name}: {company.description}",
+        [f"{section.name}\n{section.text}" for section in found.sections],
+        _examples(resolve(base, table.examples)) if table.examples else [],
+        path_of(folder),
+    )
+
+
+def _examples(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), [f"cannot be read as UTF-8 text: {error}"]) from error
+    return [line.strip() for line in lines if line.strip()]
 
 
 def example_config() -> Path:
@@ -94,6 +157,15 @@ def with_model(settings: Settings, *, base_url: str, model: str) -> Settings:
     except ValueError as error:
         found = f"found {base_url!r} and {model!r}; allowed are an http:// or https:// address and a model's name"
         raise ConfigError("--base-url, --model", [found]) from error
+
+
+@asynccontextmanager
+async def open_models(tables: Mapping[str, ModelTable], base: Path) -> AsyncIterator[Mapping[str, Model]]:
+    """Open models by name, with their policies, for work that needs no checks; they are closed after the block."""
+    nobody = Company(name="-", description="-")
+    builder = _Builder(Settings.model_construct(version=1, company=nobody, checks={}, models=dict(tables)), base)
+    async with builder.session:
+        yield builder.models()
 
 
 @asynccontextmanager
@@ -135,15 +207,19 @@ class _Builder:
         self.session = Session(max_connections=max(room, 1), ca_file=next(iter(ca_files), None))
         self._models: dict[str, Model] = {}
         self._versions: list[str] = []
+        self._judged_by: dict[str, str] = {}
         self._knowledge = self._load_knowledge()
 
     def app(self) -> App:
         settings = self._settings
         checks = [self._check(name, table) for name, table in settings.checks.items()]
         door = FrontDoor(checks, self._answerer(), policy=self._policy())
-        models = {name: self._model(name) for name in settings.models}
+        models = self.models()
         fingerprint = key_of(settings.model_dump_json(), self._versions)
-        return App(settings, door, self._knowledge, self.session, fingerprint, models)
+        return App(settings, door, self._knowledge, self.session, fingerprint, models, self._judged_by)
+
+    def models(self) -> dict[str, Model]:
+        return {name: self._model(name) for name in self._settings.models}
 
     def _load_knowledge(self) -> Knowledge | None:
         table = self._settings.knowledge
@@ -176,8 +252,15 @@ class _Builder:
         return Fallback([model, self._model(table.fallback)])
 
     def _check(self, name: str, table: CheckTable) -> Check:
-        kind: CheckKind = table.kind or ("scope" if name == "scope" else "threat")
-        tiers = [(_tier_name(tier), self._tier(tier, kind, table)) for tier in table.models]
+        kind = _kind(name, table)
+        before = len(self._versions)
+        early = _early(table, kind)
+        last = len(table.models) - 1
+        tiers = [
+            (_tier_name(tier), self._tier(tier, kind, table if at == last else early))
+            for at, tier in enumerate(table.models)
+        ]
+        self._judged_by[name] = ", ".join(self._versions[before:])
         on_abstain: OnAbstain = table.on_abstain or ("next_tier" if len(tiers) > 1 else "escalate")
         judge: Judge = tiers[0][1]
         if len(tiers) > 1:
@@ -191,7 +274,7 @@ class _Builder:
         return Check(
             name,
             table.question or QUESTIONS[kind],
-            AfterRefusal(judge) if kind == "threat" else judge,
+            judge if kind == "scope" else AfterRefusal(judge),
             kind=kind,
             timeout_s=table.timeout_s,
             on_error=table.on_error,
@@ -202,19 +285,24 @@ class _Builder:
 
     def _tier(self, tier: str | list[str], kind: CheckKind, table: CheckTable) -> Judge:
         if isinstance(tier, str):
-            return self._local(kind, table) if tier == LOCAL else self._prompt(tier, kind, table)
-        voters = tuple((f"{name}-{i}", self._tier(name, kind, table)) for i, name in enumerate(tier, 1))
-        return Panel(voters, table.flags or len(voters) // 2 + 1)
+            if (voter := table.voters.get(tier)) is not None:
+                own = voter.model_dump(include={"prompt", "threshold"}, exclude_none=True)
+                tier, table = voter.model, table.model_copy(update=own)
+            judge = self._local(kind, table) if tier == LOCAL else self._prompt(tier, kind, table)
+            return judge if table.pass_below is None else Unsure(judge, table.pass_below)
+        weights = {name: voter.weight for name, voter in table.voters.items()}
+        return Panel.of([(name, self._tier(name, kind, table)) for name in tier], k=table.flags, weights=weights)
 
     def _prompt(self, model: str, kind: CheckKind, table: CheckTable) -> PromptJudge:
         company = self._settings.company
-        template = Template.load(resolve(self._base, table.prompt) if table.prompt else f"{kind}-v1")
-        self._versions.append(template.version)
+        prompt = table.prompt or Path(f"{kind}-v1")
+        template = Template.load(resolve(self._base, prompt) if prompt.suffix else str(prompt))
+        self._versions.append(f"{template.version} by {self._settings.models[model].model}")
         return PromptJudge(
             self._model(model),
             template,
             company=f"{company.name}, {company.description}",
-            decode=kind == "threat",
+            decode=kind != "scope",
             threshold=table.threshold,
         )
 
@@ -222,27 +310,22 @@ class _Builder:
         if kind == "threat":
             threat = LocalThreat.load()
             self._versions.append(threat.version)
-            return LocalThreatJudge(threat, table.threshold)
+            return LocalThreatJudge(threat, table.threshold, Languages.load().foreign)
+        if kind == "moderation":
+            moderation = LocalModeration.load()
+            self._versions.append(moderation.version)
+            return LocalModerationJudge(moderation, table.threshold, Languages.load().foreign)
         if self._knowledge is None:
             raise ConfigError("checks", ["the local scope check learns from [knowledge], which is missing"])
-        texts = [f"{s.name}\n{s.text}" for s in self._knowledge.sections]
-        company = self._settings.company
+        texts = scope_texts(self._settings, self._base, knowledge=self._knowledge)
         classifier = LocalScope.fit(
-            description=f"{company.name}: {company.description}", sections=texts, examples=self._examples()
+            description=texts.description,
+            sections=texts.sections,
+            examples=texts.examples,
+            taught=recall(texts.learned),
         )
         self._versions.append(classifier.version)
         return LocalScopeJudge(classifier, table.pass_below, table.threshold)
-
-    def _examples(self) -> list[str]:
-        table = self._settings.knowledge
-        if table is None or table.examples is None:
-            return []
-        path = resolve(self._base, table.examples)
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(str(path), [f"cannot be read as UTF-8 text: {error}"]) from error
-        return [line.strip() for line in lines if line.strip()]
 
     def _answerer(self) -> Answerer:
         table, company = self._settings.answer, self._settings.company
@@ -265,11 +348,13 @@ class _Builder:
         def told(text: str) -> str:
             return text.replace("{company}", company.name).replace("{contact}", company.contact)
 
-        by_reason = {name: getattr(table, name) for name in ("scope", "threat", "too_long", "unread", "error")}
+        by_reason = {name: getattr(table, name) for name in (*KINDS, "too_long", "unread", "error")}
         by_reason |= table.checks
-        kinds = {name: check.kind for name, check in self._settings.checks.items()}
+        kinds = {name: _kind(name, check) for name, check in self._settings.checks.items()}
         for name, kind in kinds.items():
-            by_reason.setdefault(name, by_reason[kind or "threat"])
+            if kind == "moderation":
+                by_reason[f"{name}:self-harm"] = table.self_harm
+            by_reason.setdefault(name, by_reason[kind])
         refusals = Refusals(
             {name: told(text) for name, text in by_reason.items()},
             told(table.default),
@@ -284,6 +369,23 @@ class _Builder:
             timeout_s=limits.timeout_s,
             held_bytes=limits.held_bytes,
         )
+
+
+def _early(table: CheckTable, kind: CheckKind) -> CheckTable:
+    """The bounds of every tier but the last: it may only decide beyond them."""
+    update: dict[str, float | None] = {"pass_below": None}
+    if kind == "scope":
+        # The local scope check is unsure by itself between bounds of its own.
+        update["pass_below"] = table.clear_below or table.pass_below
+    if table.flag_above is not None:
+        update["threshold"] = table.flag_above
+    return table.model_copy(update=update)
+
+
+def _kind(name: str, table: CheckTable) -> CheckKind:
+    """What a check is about: as its table says, or else as it is named."""
+    named: dict[str, CheckKind] = {"scope": "scope", "moderation": "moderation"}
+    return table.kind or named.get(name, "threat")
 
 
 def _tier_name(tier: str | list[str]) -> str:

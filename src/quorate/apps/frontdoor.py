@@ -5,15 +5,25 @@ the answerer become branches of one run under `Guarded` (or `Veto` where nothing
 turns the run's ends into a decision that people and programs can read.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
 
 from quorate.apps.answer import Answer, Answerer
-from quorate.checks import Check, Conversation, Verdict, ruling, scope_subject, threat_subject
+from quorate.checks import (
+    Check,
+    Conversation,
+    Subject,
+    Verdict,
+    moderation_subject,
+    ruling,
+    scope_subject,
+    threat_subject,
+)
 from quorate.checks.conversation import Origin
+from quorate.checks.verdict import CheckKind
 from quorate.engine import HELD_BYTES, TIMEOUT_S, Run, Timeline, fan_out
 from quorate.errors import UsageError
 from quorate.events import Answered, Branch, Cancelled, Context, Failed, Usage
@@ -44,7 +54,7 @@ class Refusals:
     """What customers are told. Kind, useful, and silent about which rule fired.
 
     Attributes:
-        texts: by check id, and by the categories "too_long", "unread" and "error".
+        texts: by check id, by "<check id>:<category>", and by the categories "too_long", "unread" and "error".
         default: where there is none for the reason; the only one used when `uniform` is set.
         uniform: tell everybody the same.
         handover: for messages that go to a person.
@@ -61,8 +71,8 @@ class Refusals:
             return self.default
         if row is None or row.outcome == "error":
             return self.texts.get("error", self.default)
-        # Other categories are a judge's own words and choose nothing.
-        reason = row.category if row.category in ("too_long", "unread") else row.check
+        # Other categories are a judge's own words and choose nothing, but where the check has a text for just that.
+        reason = row.category if row.category in ("too_long", "unread") else f"{row.check}:{row.category}"
         return self.texts.get(reason) or self.texts.get(row.check) or self.default
 
     @property
@@ -124,6 +134,14 @@ class Decision:
         return self.timeline.usage
 
 
+SUBJECTS: Mapping[CheckKind, Callable[[Conversation, frozenset[Origin]], Subject]] = {
+    "scope": lambda conversation, _trusted: scope_subject(conversation),
+    "threat": threat_subject,
+    "moderation": moderation_subject,
+}
+"""What a check of each kind reads."""
+
+
 class FrontDoor:
     """Screens conversations and, with an answerer, answers them.
 
@@ -141,6 +159,7 @@ class FrontDoor:
         if not checks or len(self.checks) != len(checks) or RESERVED & self.checks.keys():
             named = " or ".join(sorted(RESERVED))
             raise UsageError(f"a front door needs at least one check, each id once, none named {named}")
+        self.kinds = frozenset(check.kind for check in checks)
         self.guards = {check.id: check.on_error for check in checks}
         self.rule = partial(ruling, self.checks)
         self.answerer = answerer
@@ -190,10 +209,7 @@ class Response:
         self._conversation = conversation
         self._answerer = door.answerer if answer else None
         self.speculated = self._answerer is not None and policy.speculate and self._answerer.effects != "unknown"
-        subjects = {
-            "scope": scope_subject(conversation),
-            "threat": threat_subject(conversation, policy.trusted),
-        }
+        subjects = {kind: SUBJECTS[kind](conversation, policy.trusted) for kind in door.kinds}
         branches = [
             Branch(check.id, partial(check.run, subjects[check.kind]), check.timeout_s)
             for check in door.checks.values()

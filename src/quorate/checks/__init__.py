@@ -1,8 +1,8 @@
 """Checks: a question, who answers it, and what the answer means for admission."""
 
-from quorate.checks.conversation import Conversation, Part, Subject, scope_subject, threat_subject
-from quorate.checks.judges import LocalScopeJudge, LocalThreatJudge, PromptJudge
-from quorate.checks.panel import AfterRefusal, Panel, Tiers
+from quorate.checks.conversation import Conversation, Part, Subject, moderation_subject, scope_subject, threat_subject
+from quorate.checks.judges import LocalModerationJudge, LocalScopeJudge, LocalThreatJudge, PromptJudge
+from quorate.checks.panel import AfterRefusal, Panel, Tiers, Unsure
 from quorate.checks.prompt import Template
 from quorate.checks.verdict import Check, Judge, Verdict, ruling
 
@@ -11,6 +11,7 @@ __all__ = [
     "Check",
     "Conversation",
     "Judge",
+    "LocalModerationJudge",
     "LocalScopeJudge",
     "LocalThreatJudge",
     "Panel",
@@ -19,7 +20,9 @@ __all__ = [
     "Subject",
     "Template",
     "Tiers",
+    "Unsure",
     "Verdict",
+    "moderation_subject",
     "ruling",
     "scope_subject",
     "threat_subject",

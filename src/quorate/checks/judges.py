@@ -1,6 +1,6 @@
-"""The judges that ship: a language model with a versioned prompt, and the two local classifiers."""
+"""The judges that ship: a language model with a versioned prompt, and the local classifiers."""
 
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from quorate.checks.conversation import Part, Subject
 from quorate.checks.panel import Worst
 from quorate.checks.prompt import Template, data_lines, parse, render
-from quorate.checks.readings import TooLong, readings, windows
+from quorate.checks.readings import TooLong, Window, readings, windows
 from quorate.checks.verdict import Verdict
 from quorate.engine import Lane, StopFlag, fan_out, in_thread
 from quorate.events import branch
@@ -23,6 +23,7 @@ _LONG_CHARS = 4_000
 _INLINE_CHARS = 1_000
 """Decoding a text up to this long takes well under a millisecond, less than a thread would cost."""
 _QUOTE = 80
+_SHORT, _LINE = 40, 160
 
 
 def too_long(error: TooLong, *, model: str, version: str) -> Verdict:
@@ -122,14 +123,17 @@ class Scored(Protocol):
         """What it looks like."""
 
 
-class ThreatClassifier(Protocol):
+class WindowClassifier(Protocol):
     """Scores one window of text."""
 
     version: str
     threshold: float
 
     def score(self, text: str) -> Scored:
-        """Probability that the window attacks."""
+        """Probability that the window is a violation."""
+
+    def over(self, score: float, windows: int) -> float:
+        """The probability for a whole text whose highest of so many windows has this score."""
 
 
 class ScopeClassifier(Protocol):
@@ -143,6 +147,10 @@ class ScopeClassifier(Protocol):
         """Probability that the text is out of scope."""
 
 
+LANGUAGE = "language"
+"""Category of an abstention from a text in a language that the classifier was not trained on."""
+
+
 @dataclass(frozen=True, slots=True)
 class LocalThreatJudge:
     """The local threat classifier over every reading and every window; the highest score counts.
@@ -150,32 +158,44 @@ class LocalThreatJudge:
     Attributes:
         classifier: scores one window.
         threshold: flag at this score or above; None takes the classifier's own.
+        foreign: names the language of a text that is not in one the classifier knows; such a text is flagged or
+            abstained from, never passed. None asks nobody.
     """
 
-    classifier: ThreatClassifier
+    classifier: WindowClassifier
     threshold: float | None = None
+    foreign: Callable[[str], str | None] | None = None
 
     async def judge(self, subject: Subject) -> Verdict:
         """Judge in a thread; a cancel stops it at the next window."""
         return await in_thread(partial(self._judge, subject), lane=_lane(subject))
 
     def _judge(self, subject: Subject, stop: StopFlag) -> Verdict:
-        version, top, category, where = self.classifier.version, 0.0, "none", ""
-        threshold = self.classifier.threshold if self.threshold is None else self.threshold
-        try:
-            for name, text in _texts(subject):
-                for window in windows(text, limit=LOCAL_WINDOW_LIMIT):
-                    if stop.is_set():
-                        break
-                    scored = self.classifier.score(window.text)
-                    if scored.score > top:
-                        top, category = scored.score, scored.category
-                        where = f"{name} text at {window.start}: {' '.join(window.text.split())[:_QUOTE]!r}"
-        except TooLong as error:
-            return too_long(error, model="local", version=version)
-        if top >= threshold:
-            return Verdict("flag", top, category, f"looks like {category} in {where}", "local", version)
-        return Verdict("pass", top, "none", "nothing that looks like an attack", "local", version)
+        return _highest(self, subject, stop=stop, cut=pieces, clean="nothing that looks like an attack")
+
+
+@dataclass(frozen=True, slots=True)
+class LocalModerationJudge:
+    """The local moderation classifier over every reading and every window; the highest score counts.
+
+    Attributes:
+        classifier: scores one window.
+        threshold: flag at this score or above; None takes the classifier's own.
+        foreign: names the language of a text that is not in one the classifier knows; such a text is flagged or
+            abstained from, never passed. None asks nobody.
+    """
+
+    classifier: WindowClassifier
+    threshold: float | None = None
+    foreign: Callable[[str], str | None] | None = None
+
+    async def judge(self, subject: Subject) -> Verdict:
+        """Judge in a thread; a cancel stops it at the next window."""
+        return await in_thread(partial(self._judge, subject), lane=_lane(subject))
+
+    def _judge(self, subject: Subject, stop: StopFlag) -> Verdict:
+        cut = partial(windows, limit=LOCAL_WINDOW_LIMIT)
+        return _highest(self, subject, stop=stop, cut=cut, clean="nothing inappropriate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,10 +231,74 @@ class LocalScopeJudge:
         return Verdict("pass", worst.score, "none", "about this company, or small talk", "local", version)
 
 
-def _texts(subject: Subject) -> Iterator[tuple[str, str]]:
+def _highest(
+    judge: LocalThreatJudge | LocalModerationJudge,
+    subject: Subject,
+    *,
+    stop: StopFlag,
+    cut: Callable[[str], Iterable[Window]],
+    clean: str,
+) -> Verdict:
+    """The verdict on the worst of all windows of all readings; `clean` is the reason of a pass."""
+    classifier = judge.classifier
+    threshold = classifier.threshold if judge.threshold is None else judge.threshold
+    version, top, category, where, count = classifier.version, 0.0, "none", "", 0
+    texts = list(_texts(subject, stop))
+    try:
+        for name, text in texts:
+            for window in cut(text):
+                if stop.pause():
+                    break
+                count += 1
+                scored = classifier.score(window.text)
+                if scored.score > top:
+                    top, category = scored.score, scored.category
+                    where = f"{name} text at {window.start}: {' '.join(window.text.split())[:_QUOTE]!r}"
+    except TooLong as error:
+        return too_long(error, model="local", version=version)
+    top = classifier.over(top, count)
+    if top >= threshold:
+        return Verdict("flag", top, category, f"looks like {category} in {where}", "local", version)
+    language = judge.foreign(_clear(texts)) if judge.foreign else None
+    if language is not None:
+        return Verdict("abstain", top, LANGUAGE, f"language not covered: {language}", "local", version)
+    return Verdict("pass", top, "none", clean, "local", version)
+
+
+def pieces(text: str) -> Iterator[Window]:
+    """The windows of a text; of one longer than a window its lines as well, since an attack may stand among others.
+
+    Raises:
+        TooLong: more than `LOCAL_WINDOW_LIMIT` windows would be needed.
+    """
+    whole = windows(text, limit=LOCAL_WINDOW_LIMIT)
+    yield from whole
+    if len(whole) == 1:
+        return
+    start = end = 0
+    for line in text.splitlines(keepends=True):
+        end += len(line)
+        # Short lines go together: a text of empty lines must not cost a window for each.
+        if end - start < _SHORT and end < len(text):
+            continue
+        for window in windows(text[start:end], size=_LINE, overlap=_LINE // 4, limit=len(text)):
+            yield Window(start + window.start, start + window.end, window.text)
+        start = end
+
+
+_HIDDEN = frozenset(("tags", "selectors", "the customer's"))
+"""Readings of a part of the text only."""
+
+
+def _clear(texts: Sequence[tuple[str, str]]) -> str:
+    """The reading in which most is undone, so that English in disguise is not taken for another language."""
+    return next(text for name, text in reversed(texts) if name not in _HIDDEN)
+
+
+def _texts(subject: Subject, stop: StopFlag) -> Iterator[tuple[str, str]]:
     """Everything as it came and in its readings; then the customer's turns alone, since an attack may span them."""
     whole = subject.text
-    for reading in readings(whole):
+    for reading in readings(whole, pause=stop.pause):
         yield reading.name, reading.text
     turns = [part.text for part in subject.parts if part.origin == "customer"]
     if 1 < len(turns) < len(subject.parts):

@@ -1,6 +1,6 @@
 """Judges around judges: tiers, panels, windows, and turns that were refused before."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -10,7 +10,7 @@ from quorate.checks.verdict import Judge, Verdict
 from quorate.engine import fan_out
 from quorate.errors import RunFailed, UsageError
 from quorate.events import Answered, Branch, Cancelled, Delta, Ended, Event, Failed, branch
-from quorate.merges import NOTHING, Decision, Quorum, Start, Step, Undecided
+from quorate.merges import NOTHING, Decision, Merge, Quorum, Start, Step, Undecided, Weighted
 
 
 def _error(end: Failed | Cancelled) -> Exception:
@@ -106,6 +106,26 @@ class Tiered:
 
 
 @dataclass(frozen=True, slots=True)
+class Unsure:
+    """Turns a pass that is not sure enough into an abstention: the middle of a cut by cost.
+
+    Attributes:
+        inner: who judges.
+        pass_below: only a score below this passes.
+    """
+
+    inner: Judge
+    pass_below: float
+
+    async def judge(self, subject: Subject) -> Verdict:
+        """Judge; a flag, an abstention and a pass without a score stay what they are."""
+        verdict = await self.inner.judge(subject)
+        if verdict.outcome != "pass" or verdict.score is None or verdict.score < self.pass_below:
+            return verdict
+        return verdict._replace(outcome="abstain", reason=f"not sure: {verdict.score:.2f} is not below the bound")
+
+
+@dataclass(frozen=True, slots=True)
 class Tiers:
     """Asks cheap judges beside, or a little before, dear ones.
 
@@ -148,10 +168,34 @@ class Panel:
         judges: names and judges.
         k: flags needed. Failures and abstentions stay among the voters: where they could have tipped the vote,
             the panel fails if a voter failed, and abstains if all of the missing did.
+        weights: by name; then the side with more weight wins, and `k` says nothing.
     """
 
     judges: tuple[tuple[str, Judge], ...]
     k: int
+    weights: Mapping[str, float] | None = None
+
+    @classmethod
+    def of(cls, judges: Sequence[tuple[str, Judge]], *, k: int | None, weights: Mapping[str, float | None]) -> "Panel":
+        """A panel as a config describes it.
+
+        Args:
+            judges: names and judges; a name may stand there several times.
+            k: flags needed; None takes more than half.
+            weights: of the voters that have a name of their own; where none has a weight, `k` counts heads.
+        """
+        listed = [name for name, _ in judges]
+        names = [
+            name if name in weights and listed.count(name) == 1 else f"{name}-{i}" for i, name in enumerate(listed, 1)
+        ]
+        given = {name: weights.get(of) for name, of in zip(names, listed, strict=True)}
+        weighted = {name: weight or 1.0 for name, weight in given.items()} if any(given.values()) else None
+        seated = tuple((name, judge) for name, (_, judge) in zip(names, judges, strict=True))
+        return cls(seated, k or len(seated) // 2 + 1, weighted)
+
+    def rule(self, n: int) -> Merge[Any]:
+        """The rule over `n` votes that are True, False or None."""
+        return Quorum(self.k, n) if self.weights is None else Weighted(self.weights)
 
     async def judge(self, subject: Subject) -> Verdict:
         """Take the vote; it ends as soon as it is settled. The score is the mean of the votes that were cast.
@@ -160,7 +204,7 @@ class Panel:
             RunFailed: too many voters failed; what that means is the check's `on_error`, never its `on_abstain`.
         """
         branches = [branch(name, partial(judge.judge, subject), timeout_s=None) for name, judge in self.judges]
-        async with fan_out(branches, _Vote(self.k, len(branches)), timeout_s=None) as run:
+        async with fan_out(branches, Ballot(self.rule(len(branches)), len(branches)), timeout_s=None) as run:
             decision = await run.decided()
             cast = [end.value for end in run.ended.values() if isinstance(end, Answered)]
             broken = [f"{name}: {end.error}" for name, end in run.ended.items() if isinstance(end, Failed)]
@@ -169,24 +213,33 @@ class Panel:
         return _summed(decision, cast)
 
 
-class _Vote:
-    """A quorum of flags that waits for everybody before it is undecided.
+class Ballot:
+    """A merge: verdicts as votes for a rule, a flag True, a pass False, an abstention None.
 
-    Whether a missing voter failed or abstained then makes a difference, and must not depend on who was first.
+    It waits for everybody before it is undecided: whether a missing voter failed or abstained then makes a
+    difference, and must not depend on who was first.
+
+    Args:
+        rule: decides from the votes.
+        n: voters.
     """
 
-    def __init__(self, k: int, n: int) -> None:
-        self._quorum: Quorum[Verdict] = Quorum(k, n, vote=_flagged)
+    def __init__(self, rule: Merge[Any], n: int) -> None:
+        self._rule = rule
         self._pending = n
-        self._undecided: Step[bool | Undecided] | None = None
+        self._undecided: Step[Any] | None = None
 
-    def start(self) -> Step[bool | Undecided]:
-        return self._quorum.start()
+    def start(self) -> Step[Any]:
+        """Start as the rule does."""
+        return self._rule.start()
 
-    def feed(self, event: Event) -> Step[bool | Undecided]:
+    def feed(self, event: Event) -> Step[Any]:
+        """Hand a vote to the rule."""
         self._pending -= isinstance(event, Ended)
+        if isinstance(event, Answered) and isinstance(event.value, Verdict):
+            event = replace(event, value=_flagged(event.value))
         if self._undecided is None:
-            step = self._quorum.feed(event)
+            step = self._rule.feed(event)
             if step.decision is None or not isinstance(step.decision.value, Undecided):
                 return step
             self._undecided = step

@@ -16,7 +16,7 @@ import html
 import operator
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
@@ -27,6 +27,8 @@ MAX_EXPANSION = 4
 WINDOW_SIZE = 320
 WINDOW_OVERLAP = 80
 WINDOW_LIMIT = 400
+
+Pause = Callable[[], object]
 
 
 class TooLong(UsageError):
@@ -59,16 +61,20 @@ class Window:
     text: str
 
 
-def readings(text: str) -> tuple[Reading, ...]:
+def readings(text: str, *, pause: Pause = bool) -> tuple[Reading, ...]:
     """Every reading of a text that differs from the others, the raw text first.
 
     Never raises, whatever the string holds. The work is linear in `len(text)`; the readings' lengths add up to
     at most `MAX_EXPANSION * len(text)`, and a reading that would exceed this is left out.
+
+    Args:
+        text: anything.
+        pause: called every few milliseconds of work, so that a long text can let others go first.
     """
     found = [Reading("raw", text)]
-    plain = _plain(text)
-    decoded, kinds = _decoded(plain)
-    clear, tricks = _unscrambled(decoded)
+    plain = _plain(text, pause)
+    decoded, kinds = _decoded(plain, pause)
+    clear, tricks = _unscrambled(decoded, pause)
     _keep(found, "plain", plain)
     _keep(found, "tags", _tags(text))
     _keep(found, "selectors", _selectors(text))
@@ -149,16 +155,37 @@ _ENCLOSED = ((0x249C, "a"), (0x1F110, "A"), (0x1F150, "A"), (0x1F170, "A"), (0x1
 # Blanks that Unicode does not class as invisible: Hangul fillers, the empty Braille pattern.
 _BLANKS = frozenset(("\u115f", "\u1160", "\u3164", "\uffa0", "\u2800"))
 _WORD = re.compile(r"\S+")
+_PIECE = re.compile(r"\S{1,4000}")
+_SEAM = re.compile(r"[^!-~]")
+_STRETCH = 32_768
+_LETTER = re.compile(r"[A-Za-z]")
 # Four or more single letters with the same separator between them: "i g n o r e", "i.g.n.o.r.e".
 _SPACED = re.compile(r"(?<![^\W_])[^\W_](?:([ .\-_*|/,~])[^\W_](?:\1[^\W_]){2,})(?![^\W_])")
 
 
-def _plain(text: str) -> str:
-    table = {ord(char): _folded(char) for char in set(text) if not " " <= char <= "~"}
-    folded = text.translate(table)
+def _plain(text: str, pause: Pause = bool) -> str:
+    chars = {char for piece in _stretches(text, pause) for char in set(piece)}
+    table = {ord(char): _folded(char) for char in chars if not " " <= char <= "~"}
+    folded = "".join(piece.translate(table) for piece in _stretches(text, pause)) if table else text
     if not folded.isascii():
-        folded = _WORD.sub(_latin_word, folded)
-    return _SPACED.sub(lambda run: run[0].replace(run[1], ""), folded)
+        folded = _sub(_PIECE, _latin_word, folded, pause)
+    return _sub(_SPACED, lambda run: run[0].replace(run[1], ""), folded, pause)
+
+
+def _stretches(text: str, pause: Pause) -> Iterator[str]:
+    """The text in pieces, cut where no encoded run can be: one call over all of it keeps other threads waiting."""
+    end = 0
+    while end < len(text):
+        pause()
+        start, seam = end, _SEAM.search(text, end + _STRETCH)
+        end = seam.end() if seam else len(text)
+        yield text[start:end]
+
+
+def _sub(pattern: re.Pattern[str], change: Callable[[re.Match[str]], str], text: str, pause: Pause) -> str:
+    if len(text) <= _STRETCH:
+        return pattern.sub(change, text)
+    return "".join(pattern.sub(change, piece) for piece in _stretches(text, pause))
 
 
 def _folded(char: str) -> str:
@@ -221,13 +248,15 @@ _ENTITY = re.compile(r"&#?[0-9A-Za-z]{1,12};")
 _ESCAPE = re.compile(r"(?:\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2})+")
 
 
-def _decoded(text: str) -> tuple[str, list[str]]:
+def _decoded(text: str, pause: Pause = bool) -> tuple[str, list[str]]:
     """The text with all encoded runs decoded in place, and which kinds there were."""
     kinds: list[str] = []
     for _ in range(MAX_DEPTH):
         before = text
-        for kind, pattern, decode in _DECODERS:
-            changed = pattern.sub(decode, text)
+        for kind, sign, pattern, decode in _DECODERS:
+            if sign not in text:
+                continue
+            changed = _sub(pattern, decode, text, pause)
             if changed != text and len(changed) <= len(text):
                 text = changed
                 kinds.append(kind)
@@ -277,12 +306,13 @@ def _from_escape(match: re.Match[str]) -> str:
     return "".join(chr(int(part[1:], 16)) for part in match[0].split("\\")[1:])
 
 
-_DECODERS: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
-    ("url", _PERCENT, _from_percent),
-    ("html", _ENTITY, _from_entity),
-    ("escape", _ESCAPE, _from_escape),
-    ("hex", _HEX, _from_hex),
-    ("base64", _BASE64, _from_base64),
+# What each kind cannot do without, as a quick look before the long one.
+_DECODERS: tuple[tuple[str, str, re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
+    ("url", "%", _PERCENT, _from_percent),
+    ("html", "&", _ENTITY, _from_entity),
+    ("escape", "\\", _ESCAPE, _from_escape),
+    ("hex", "", _HEX, _from_hex),
+    ("base64", "", _BASE64, _from_base64),
 )
 
 # --- unscrambled: leet, rot13, reversed -----------------------------------------------------------
@@ -301,60 +331,70 @@ _WORDS = frozenset(
         " forget secret password disregard print repeat above act without"
     )
 )
+_UNDO: dict[str, Callable[[str], str]] = {"": str, "rot13": lambda text: codecs.encode(text, "rot13")}
+_UNDO["reversed"] = lambda text: text[::-1]
+# What the common pairs and words look like in a disguise: so a text is judged as it stands, and undone only if need be.
+_COMMON = {way: (frozenset(map(undo, _PAIRS)), frozenset(map(undo, _WORDS))) for way, undo in _UNDO.items()}
 _LEET = str.maketrans("013456789@$!|+€", "oieasgtbgasiite")
 _LEET_L = str.maketrans("013456789@$!|+€", "oleasgtbgaslite")
-_LEETED = re.compile(r"\S*[A-Za-z]\S*")
 _LEET_SIGNS = frozenset("013456789@$!|+€")
 _ORDINALS = frozenset(("st", "nd", "rd", "th", "am", "pm", "k", "h", "x", "d", "g"))
-_CHUNK = re.compile(r"(?:\S+\s*){1,8}")
+# Bounded: what is done to a chunk is done in single calls, which let no other thread run.
+_CHUNK = re.compile(r"(?:\S{1,400}\s*){1,8}")
 
 
-def _english(text: str) -> float:
-    """How English a text looks: the share of common pairs of letters and of common words, in [0, 1]."""
+def _english(text: str, ways: Iterable[str] = ("",)) -> list[float]:
+    """How English a text looks once undone: the share of common pairs of letters and of common words, in [0, 1]."""
     low = text.lower()
-    words = low.split()
     # Maps over C functions: this runs on every stretch of every text.
-    pairs = sum(map(_PAIRS.__contains__, map(operator.add, low, low[1:]))) / max(len(low) - 1, 1)
-    return (pairs + sum(map(_WORDS.__contains__, words)) / max(len(words), 1)) / 2
+    words, pairs = low.split(), list(map(operator.add, low, low[1:]))
+    n, m = max(len(pairs), 1), max(len(words), 1)
+    common = map(_COMMON.__getitem__, ways)
+    return [(sum(map(p.__contains__, pairs)) / n + sum(map(w.__contains__, words)) / m) / 2 for p, w in common]
 
 
-def _unscrambled(text: str) -> tuple[str, list[str]]:
+def _unscrambled(text: str, pause: Pause = bool) -> tuple[str, list[str]]:
     """The text with every stretch of it turned into English that rot13, reversing or leet had hidden."""
-    straight = text if _LEET_SIGNS.isdisjoint(text) else _LEETED.sub(_unleet, text)
+    plain = text if all(map(_LEET_SIGNS.isdisjoint, _stretches(text, pause))) else _sub(_WORD, _unleet, text, pause)
     used: list[str] = []
     last = ""
 
     def turn(match: re.Match[str]) -> str:
         nonlocal last
+        pause()
         chunk = match[0]
         letters = sum(map(str.isalpha, chunk))
         if not chunk.isascii() or not letters:
             return chunk
-        ways = (("rot13", codecs.encode(chunk, "rot13")), ("reversed", chunk[::-1]))
-        score, name, best = max((_english(way), name, way) for name, way in ways)
+        straight, turned, backward = _english(chunk, _UNDO)
+        score, name = max((turned, "rot13"), (backward, "reversed"))
         # A chunk of few letters proves little; it follows the one before it if it can.
-        certain = letters >= 10 and score > max(1.5 * _english(chunk), 0.2)
-        if not certain and not (letters < 10 and name == last and score > _english(chunk)):
+        certain = letters >= 10 and score > max(1.5 * straight, 0.2)
+        if not certain and not (letters < 10 and name == last and score > straight):
             last = ""
             return chunk
         last = name
         used.append(name)
-        return best
+        return _UNDO[name](chunk)
 
-    turned = _CHUNK.sub(turn, straight)
-    return turned, ["leet"] * (straight != text) + sorted(set(used))
+    turned = _sub(_CHUNK, turn, plain, pause)
+    return turned, ["leet"] * (plain != text) + sorted(set(used))
 
 
 def _unleet(match: re.Match[str]) -> str:
     word = match[0]
+    if _LETTER.search(word) is None:
+        return word
     # Digits at the end of a word are a number or a date far more often than letters; signs there are punctuation.
     core = word.rstrip("!|+.,;:?)]}\"'")
     if core[-2:].isdigit():
         core = core.rstrip("0123456789")
-    signs = sum(char in _LEET_SIGNS for char in core)
-    letters = sum(map(str.isalpha, core))
+    signs, letters = sum(map(_LEET_SIGNS.__contains__, core)), sum(map(str.isalpha, core))
     if not signs or 2 * letters < signs or len(core) > 40 or core.lstrip("0123456789") in _ORDINALS:
         return word
-    way = max((core.translate(_LEET), core.translate(_LEET_L)), key=_english)
-    gain = _english(way) - _english(core)
+    way, other = core.translate(_LEET), core.translate(_LEET_L)
+    [gain], [own] = _english(way), _english(core)
+    if other != way and (better := _english(other)[0]) > gain:
+        way, gain = other, better
+    gain -= own
     return way + word[len(core) :] if gain > 0 or (gain == 0 and letters >= 2 * signs) else word

@@ -44,7 +44,10 @@ async def opened(stack: AsyncExitStack, args: argparse.Namespace) -> App:
     """Load the app that the arguments describe, for as long as the stack is open."""
     path, settings = chosen(args)
     watch = [JsonLog(stack.enter_context(_appending(args.log)))] if args.log is not None else []
-    return await stack.enter_async_context(load(path, settings=settings, watch=watch))
+    app = await stack.enter_async_context(load(path, settings=settings, watch=watch))
+    for note in app.notes:
+        print(f"quorate: note: {safe(note, lines=False)}", file=sys.stderr)
+    return app
 
 
 async def run(args: argparse.Namespace) -> int:

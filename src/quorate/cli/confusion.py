@@ -35,6 +35,20 @@ def wanted(label: Any, check: str) -> bool | None:
     return flagged if about == check else None
 
 
+def violates(label: Any, check: str, *, kind: str) -> bool | None:
+    """What a label says where one check is meant: should it flag? None where it says nothing of that check.
+
+    Besides all that `wanted` knows, by the check's id and by its kind, these words need no check's name: true and
+    "violation", false.
+    """
+    if isinstance(label, bool):
+        return label
+    if label in ("violation", "true", "false"):
+        return bool(label != "false")
+    said = wanted(label, check)
+    return wanted(label, kind) if said is None else said
+
+
 class Confusion:
     """Counts, for each check, how its verdicts meet the labels."""
 

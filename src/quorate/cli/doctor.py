@@ -1,12 +1,12 @@
 """`quorate doctor`: is everything that the config names usable?"""
 
 import argparse
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 from quorate.cli.safe import safe
 from quorate.errors import QuorateError
 from quorate.models import Message, Prompt
-from quorate.settings import Settings, api_key, load_settings
+from quorate.settings import LOCAL, Settings, api_key, load_settings
 from quorate.wiring import App, example_config, load
 
 HELLO = Prompt((Message("user", "Say hello."),), max_tokens=5)
@@ -22,7 +22,25 @@ async def run(args: argparse.Namespace) -> int:
         async for good, line in _findings(app, settings):
             broken |= not good
             print(safe(f"{'ok  ' if good else 'FAIL'}  {line}", lines=False))
+        for note in app.notes:
+            print(safe(f"warn  evidence   {note}", lines=False))
+        for note in _languages(settings):
+            print(safe(f"warn  language   {note}", lines=False))
     return 1 if broken else 0
+
+
+def _languages(settings: Settings) -> Iterator[str]:
+    """Checks that nobody but an English-only classifier answers, in front of customers who write another language."""
+    knowledge = settings.knowledge
+    if knowledge is None or knowledge.language.lower() == "english":
+        return
+    for name, table in settings.checks.items():
+        # A scope is fitted to the help centre, in whatever language that is.
+        if (table.kind or name) != "scope" and all(tier == LOCAL for tier in table.models):
+            yield (
+                f"checks.{name}: its classifier knows only English and the help centre is in {knowledge.language}; "
+                f"it abstains from other languages; add a language model to checks.{name}.models"
+            )
 
 
 async def _findings(app: App, settings: Settings) -> AsyncIterator[tuple[bool, str]]:
