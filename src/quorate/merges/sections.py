@@ -2,8 +2,14 @@
 
 The text that leaves is the same for every interleaving: part i streams as soon as all parts before it are
 complete, and what comes earlier is held. A part that fails is tried again only while nothing of it was released.
+
+Where the merge starts the parts itself, so many at once, the first that has not begun begins whenever a part has
+ended for good; a retry keeps its part's place. The part that everything waits for is therefore always under way,
+however many others are held up by a slow reader.
 """
 
+import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,11 +61,25 @@ class Sections:
         mark: gives what stands in the output for a part that failed for good, after what its last attempt had
             said (released or not: the text is the same for every interleaving); without it such a part fails the
             run, and nothing after it is released.
+        branches: the parts' first branches, for the merge to start itself; without them they run already.
+        at_once: how many of `branches` run at the same time.
     """
 
-    def __init__(self, names: Sequence[str], *, retry: Retry | None = None, mark: Mark | None = None) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        *,
+        retry: Retry | None = None,
+        mark: Mark | None = None,
+        branches: Sequence[Branch[Any]] = (),
+        at_once: int = 1,
+    ) -> None:
         if not names or len(set(names)) != len(names):
             raise UsageError("sections need at least one name, each once")
+        if branches and ([branch.name for branch in branches] != list(names) or at_once < 1):
+            raise UsageError("sections start one branch for each name, in the same order, 1 or more at once")
+        self._branches, self._at_once = tuple(branches), at_once
+        self._later: deque[Branch[Any]] = deque(branches[at_once:])
         self._parts = {name: _Part(name) for name in names}
         self._waiting = list(self._parts.values())
         self._by_branch = dict(self._parts)
@@ -67,7 +87,8 @@ class Sections:
 
     def start(self) -> Step[Stitched]:
         """Every part counts, so every part may have side effects."""
-        return Step(commit=EVERY)
+        starts = [Start(branch, 0.0 if at < self._at_once else math.inf) for at, branch in enumerate(self._branches)]
+        return Step(start=tuple(starts), commit=EVERY)
 
     def feed(self, event: Event) -> Step[Stitched]:
         """Hold or release a part's output; decide when the last part has ended."""
@@ -82,6 +103,7 @@ class Sections:
                 part.ended, part.value = True, value
                 if not part.spoke and value is not None:
                     part.held.append(Delta(part.branch, at_s, value))
+                return self._advance(self._next())
             case Failed(error=error, at_s=at_s):
                 return self._failed(part, error, at_s)
             case Cancelled(why=why, at_s=at_s):
@@ -105,9 +127,13 @@ class Sections:
             return Step(fail=failure, done=True)
         part.ended, part.error = True, error
         part.held.append(Delta(part.branch, at_s, self._mark(part.name, error)))
-        return self._advance()
+        return self._advance(self._next())
 
-    def _advance(self) -> Step[Stitched]:
+    def _next(self) -> tuple[Start, ...]:
+        """The part whose turn it is, now that one has ended for good."""
+        return (Start(self._later.popleft()),) if self._later else ()
+
+    def _advance(self, start: tuple[Start, ...] = ()) -> Step[Stitched]:
         out: list[Delta] = []
         while self._waiting:
             head = self._waiting[0]
@@ -115,7 +141,7 @@ class Sections:
                 out += head.held
                 head.held, head.released = [], True
             if not head.ended:
-                return Step(release=tuple(out)) if out else NOTHING
+                return Step(start=start, release=tuple(out)) if out or start else NOTHING
             self._waiting.pop(0)
         parts = self._parts.values()
         stitched = Stitched(
