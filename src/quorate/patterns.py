@@ -3,14 +3,21 @@
 Every pattern cancels what no longer counts before it returns, and when its caller is cancelled, all of it.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
+from inspect import Parameter, signature
+from itertools import count
+from typing import Any, TypeVar, overload
 
 from quorate.engine import TIMEOUT_S, Run, fan_out
+from quorate.errors import UsageError
 from quorate.events import Branch, Context, branch
 from quorate.merges import (
     DECIDE_TIMEOUT_S,
+    UNDECIDED,
+    Adaptive,
     Admission,
+    Electorate,
     Guarded,
     Majority,
     Merge,
@@ -27,6 +34,9 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 Call = Callable[[], Awaitable[T]]
+Voter = Callable[[], Awaitable[T]] | Callable[[Any], Awaitable[T]]
+Voters = Mapping[str, Voter[T]] | Sequence[Voter[T]] | Voter[T]
+Rule = Merge[Any] | Callable[[int], Merge[Any]] | None
 Emitter = Callable[[Context], Awaitable[T]]
 
 
@@ -40,24 +50,123 @@ async def decide(branches: Iterable[Branch[Any]], merge: Merge[R], *, timeout_s:
         return (await run.decided()).value
 
 
+@overload
 async def vote(
-    voters: Mapping[str, Call[T]],
-    merge: Merge[R] | None = None,
+    question: Mapping[str, Call[T]], voters: None = None, *, timeout_s: float | None = TIMEOUT_S
+) -> T | Undecided: ...
+
+
+@overload
+async def vote(question: Mapping[str, Call[T]], voters: Merge[R], *, timeout_s: float | None = TIMEOUT_S) -> R: ...
+
+
+@overload
+async def vote(
+    question: Any,
+    voters: Voters[T],
     *,
+    rule: Rule = None,
+    times: int = 1,
+    spares: Voters[T] = (),
+    least: int = 0,
+    tie: Any = UNDECIDED,
     timeout_s: float | None = TIMEOUT_S,
-) -> R | T | Undecided:
+) -> Any: ...
+
+
+async def vote(
+    question: Any,
+    voters: Any = None,
+    *,
+    rule: Rule = None,
+    times: int = 1,
+    spares: Voters[Any] = (),
+    least: int = 0,
+    tie: Any = UNDECIDED,
+    timeout_s: float | None = TIMEOUT_S,
+) -> Any:
     """Ask several voters the same question and return what the rule makes of their votes.
 
+    Short form: `vote(voters, merge)`, where each voter already knows what it is asked.
+
     Args:
-        voters: async callables by name: one prompt several times, several prompts, several models, any mix.
-        merge: the rule, such as `Quorum(k, n)`; by default a majority of all voters.
-        timeout_s: seconds until the vote fails with `DeadlineExceeded`.
+        question: handed to each voter that takes an argument; may be anything.
+        voters: async functions by name, in a sequence, or one alone: several prompts, several models, any mix.
+        rule: a merge such as `Quorum(3, 5)`, or what makes one of the number of votes, such as `Majority` (the
+            default) or `lambda n: Quorum(2, n)`. `Adaptive` asks the voters in turn, as often as it wants.
+        times: how often each voter is asked; the same prompt several times.
+        spares: voters that take the place of one that failed or abstained, in this order; one that votes already is
+            asked again.
+        least: so many votes must be given, or the vote is undecided.
+        tie: what an undecided vote returns; a name of yours for it.
+        timeout_s: seconds until the vote fails with `DeadlineExceeded`; also those of each voter.
+
+    Raises:
+        UsageError: there is no voter, or two have one name.
+        QuorateError: the run failed or ran out of time.
     """
-    rule: Merge[Any] = merge if merge is not None else Majority(len(voters))
-    value: R | T | Undecided = await decide(
-        [branch(name, call, timeout_s=timeout_s) for name, call in voters.items()], rule, timeout_s=timeout_s
-    )
-    return value
+    if voters is None or hasattr(voters, "feed"):
+        question, voters, rule = None, question, voters
+    async with poll(
+        question, voters, rule=rule, times=times, spares=spares, least=least, tie=tie, timeout_s=timeout_s
+    ) as run:
+        return (await run.decided()).value
+
+
+def poll(
+    question: Any,
+    voters: Voters[Any],
+    *,
+    rule: Rule = None,
+    times: int = 1,
+    spares: Voters[Any] = (),
+    least: int = 0,
+    tie: Any = UNDECIDED,
+    timeout_s: float | None = TIMEOUT_S,
+) -> Run[Any]:
+    """A `vote` as a run: for its decision's reason, its timeline and cost, and what a last branch writes.
+
+    Arguments and errors are those of `vote`.
+    """
+    named = _named(voters)
+    merge: Any = (rule or Majority)(len(named) * times) if rule is None or callable(rule) else rule
+    calls = list(named.items())
+
+    def ask(i: int) -> Branch[Any]:
+        name, voter = calls[i % len(calls)]
+        again = i // len(calls) + 1
+        return branch(name if again == 1 else f"{name}#{again}", _asking(voter, question), timeout_s=timeout_s)
+
+    if isinstance(merge, Adaptive):
+        if times != 1 or spares or least:
+            raise UsageError("Adaptive asks as often as it wants: set its own cap and least, and no spares")
+        return fan_out((), Electorate(merge.asking(ask), (), tie=tie), timeout_s=timeout_s)
+    branches = [ask(i) for i in range(len(calls) * times)]
+    seats = [each.name for each in branches]
+    extra: list[Branch[Any]] = []
+    for name, call in _named(spares).items():
+        taken = {*seats, *(each.name for each in extra)}
+        free = next(label for i in count(1) if (label := name if i == 1 else f"{name}#{i}") not in taken)
+        extra.append(branch(free, _asking(call, question), timeout_s=timeout_s))
+    return fan_out(branches, Electorate(merge, seats, spares=extra, least=least, tie=tie), timeout_s=timeout_s)
+
+
+def _named(voters: Voters[Any]) -> dict[str, Callable[..., Awaitable[Any]]]:
+    if isinstance(voters, Mapping):
+        return dict(voters)
+    named: dict[str, Callable[..., Awaitable[Any]]] = {}
+    for i, voter in enumerate([voters] if callable(voters) else voters, 1):
+        name = getattr(voter, "__name__", "<")
+        if name.startswith("<") or name in named:
+            name = f"voter {i}"
+        named[name] = voter
+    return named
+
+
+def _asking(voter: Callable[..., Awaitable[Any]], question: Any) -> Callable[[], Awaitable[Any]]:
+    kinds = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    needs = any(p.kind in kinds and p.default is Parameter.empty for p in signature(voter).parameters.values())
+    return partial(voter, question) if needs else voter
 
 
 def section(

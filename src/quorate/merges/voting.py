@@ -8,40 +8,14 @@ stays in the denominator.
 from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from quorate.errors import RunFailed, UsageError
-from quorate.events import Answered, Cancelled, Delta, Event, Failed
+from quorate.events import Delta, Event
 from quorate.merges.base import EVERY, NOTHING, UNDECIDED, Decision, Step, Undecided
+from quorate.merges.ends import as_bool, at_least_one, end_of, pass_by
 
 T = TypeVar("T")
-
-
-def _at_least_one(n: int) -> int:
-    if n < 1:
-        raise UsageError(f"a merge needs at least one branch, got n={n}")
-    return n
-
-
-def _as_bool(value: Any) -> bool | None:
-    return None if value is None or value is UNDECIDED else bool(value)
-
-
-def _end(event: Event) -> tuple[bool, Any, BaseException | None]:
-    """Tell (ended, value, error) of an event."""
-    match event:
-        case Answered(value=value):
-            return True, value, None
-        case Failed(error=error):
-            return True, None, error
-        case Cancelled(why=why):
-            return True, None, RunFailed(f"cancelled: {why}")
-        case _:
-            return False, None, None
-
-
-def _pass_by(event: Event) -> Step[Any]:
-    return Step(discard=(event,)) if isinstance(event, Delta) else NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +30,7 @@ class Collect(Generic[T]):
     """Waits for all `n` branches; failures are part of the result."""
 
     def __init__(self, n: int) -> None:
-        self._n = _at_least_one(n)
+        self._n = at_least_one(n)
         self._seen: Collected[T] = Collected()
 
     def start(self) -> Step[Collected[T]]:
@@ -67,7 +41,7 @@ class Collect(Generic[T]):
         """Gather; decide when the last branch has ended. Deltas are released as they come."""
         if isinstance(event, Delta):
             return Step(release=(event,))
-        ended, value, error = _end(event)
+        ended, value, error = end_of(event)
         if not ended:
             return NOTHING
         if error is None:
@@ -83,7 +57,7 @@ class First(Generic[T]):
     """Takes the first answer that `accept` agrees to; the run fails when none of `n` gives one."""
 
     def __init__(self, n: int, *, accept: Callable[[T], bool] | None = None) -> None:
-        self._pending = _at_least_one(n)
+        self._pending = at_least_one(n)
         self._accept = accept
         self._errors: list[str] = []
 
@@ -93,9 +67,9 @@ class First(Generic[T]):
 
     def feed(self, event: Event) -> Step[T]:
         """Decide at the first accepted answer."""
-        ended, value, error = _end(event)
+        ended, value, error = end_of(event)
         if not ended:
-            return _pass_by(event)
+            return pass_by(event)
         self._pending -= 1
         if error is None and (self._accept is None or self._accept(value)):
             why = f"{event.branch} answered first"
@@ -123,7 +97,7 @@ class Quorum(Generic[T]):
         if not 1 <= k <= n:
             raise UsageError(f"a quorum needs 1 <= k <= n, got k={k}, n={n}")
         self._k, self._n = k, n
-        self._vote = vote or _as_bool
+        self._vote = vote or as_bool
         self._yes = self._no = self._missing = 0
 
     def start(self) -> Step[bool | Undecided]:
@@ -132,9 +106,9 @@ class Quorum(Generic[T]):
 
     def feed(self, event: Event) -> Step[bool | Undecided]:
         """Count a vote; decide at the first event that settles it, either way."""
-        ended, value, error = _end(event)
+        ended, value, error = end_of(event)
         if not ended:
-            return _pass_by(event)
+            return pass_by(event)
         vote = None if error is not None else self._vote(value)
         if vote is None:
             self._missing += 1
@@ -166,7 +140,7 @@ class Majority(Generic[T]):
     """
 
     def __init__(self, n: int, *, key: Callable[[T], Hashable] | None = None) -> None:
-        self._n = self._pending = _at_least_one(n)
+        self._n = self._pending = at_least_one(n)
         self._key = key
         self._votes: Counter[Hashable] = Counter()
         self._example: dict[Hashable, T] = {}
@@ -177,9 +151,9 @@ class Majority(Generic[T]):
 
     def feed(self, event: Event) -> Step[T | Undecided]:
         """Count a vote; decide once a value has won or none can."""
-        ended, value, error = _end(event)
+        ended, value, error = end_of(event)
         if not ended:
-            return _pass_by(event)
+            return pass_by(event)
         self._pending -= 1
         key = None if error is not None else (self._key(value) if self._key else value)
         if key is not None:
