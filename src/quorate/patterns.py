@@ -178,6 +178,8 @@ def section(
 ) -> Run[Stitched]:
     """Work on independent parts at once; iterate the run for their output in order.
 
+    The bare pattern; `quorate.section` divides, retries, reuses and stitches on top of it.
+
     Args:
         parts: by name, in order; each may emit its text and returns its value.
         attempts: how often a part is tried while nothing of it was released.

@@ -150,7 +150,7 @@ def with_model(settings: Settings, *, base_url: str, model: str) -> Settings:
     raw = settings.model_dump(exclude_unset=True)
     raw["models"] = {_OVERRIDE: {"base_url": base_url, "model": model, "api_key_env": key}}
     for check in raw["checks"].values():
-        check.update(models=[_OVERRIDE], flags=None, head_start_ms=0)
+        check.update(models=[_OVERRIDE], flags=None, voters={}, head_start_ms=0)
     raw["answer"] = {**raw.get("answer", {}), "model": _OVERRIDE}
     try:
         return Settings.model_validate(raw)

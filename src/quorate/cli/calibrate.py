@@ -17,7 +17,7 @@ from typing import Any
 from quorate.apps.frontdoor import FrontDoor, Response
 from quorate.apps.moderate import Moderator
 from quorate.checks import Verdict
-from quorate.cli.ballots import asked, countable, is_panel, recorded, tallied
+from quorate.cli.ballots import asked, countable, is_panel, panel_key, recorded, tallied
 from quorate.cli.choose import Choice, Scored, by_false_alarms
 from quorate.cli.confusion import violates
 from quorate.cli.costs import by_costs
@@ -195,8 +195,8 @@ async def _tallied(args: argparse.Namespace, app: App, rows: list[tuple[Row, boo
     if args.votes is None:
         said: Mapping[int, Mapping[str, Any]] = await _results(args, rows, partial(asked, moderator))
     else:
-        version = app.versions[args.check]
-        said = recorded(args.votes, [row for row, _ in rows], voters=voters, version=version)
+        panel = panel_key(app.settings.checks[args.check], app.versions[args.check])
+        said = recorded(args.votes, [row for row, _ in rows], voters=voters, panel=panel)
     return tallied(said, rows), len(voters)
 
 

@@ -33,7 +33,7 @@ def as_json(decision: Decision, *, reply: bool = True) -> dict[str, Any]:
         for row in decision.verdicts
     ]
     out["timeline"] = [_span(span) for span in timeline]
-    out["usage"] = _usage(timeline.usage, timeline.wasted)
+    out["usage"] = usage_json(timeline.usage, timeline.wasted)
     out["elapsed_ms"] = round(decision.elapsed_ms, 3)
     return out
 
@@ -46,11 +46,12 @@ def _span(span: Span) -> dict[str, Any]:
         "ended_ms": _ms(span.ended_s),
         "ended": span.ended,
         "why": span.why,
-        "usage": _usage(span.usage, span.waste),
+        "usage": usage_json(span.usage, span.waste),
     }
 
 
-def _usage(usage: Usage, wasted: Usage) -> dict[str, Any]:
+def usage_json(usage: Usage, wasted: Usage) -> dict[str, Any]:
+    """Calls, tokens and money, and what of it was spent on branches that did not count."""
     return {
         "calls": usage.calls,
         "cancelled_calls": usage.cut_calls,
