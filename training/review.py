@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from benchmarks.review_data import Case, opinions_of, read_cases
 
-from quorate.apps.review.findings import family
+from quorate.apps.review.findings import Opinion, family
 from quorate.apps.review.panel import decide, features, probability
 
 PENALTY = 1.0
@@ -29,10 +29,10 @@ class Example(NamedTuple):
     weight: float
 
 
-def examples(cases: Sequence[Case]) -> list[Example]:
+def examples(cases: Sequence[Case], given: Sequence[Sequence[Opinion]]) -> list[Example]:
     """Features, label and source of every cluster in some labelled functions."""
     out = []
-    for case, opinions in zip(cases, opinions_of(cases), strict=True):
+    for case, opinions in zip(cases, given, strict=True):
         clusters = decide(opinions)
         # A label is of a whole case: where it says "vulnerable", that is about the places that nobody cleared. And
         # Bandit's own examples, which name no weakness, cannot say where Bandit is wrong.
@@ -72,19 +72,38 @@ def brier(rows: Sequence[Example], weights: dict[str, float]) -> float:
     return float(np.average(errors, weights=[row.weight for row in rows]))
 
 
+def panel_index(
+    cases: Sequence[Case], opinions: Sequence[Sequence[Opinion]], *, source: str, weights: dict[str, float]
+) -> float:
+    """True minus false positive rate of the panel on one source, with these figures."""
+    flags: dict[bool, list[bool]] = {True: [], False: []}
+    for case, mine in zip(cases, opinions, strict=True):
+        if case.source == source:
+            found = [cluster for cluster in decide(mine, by=weights) if not cluster.dismissed]
+            hit = any(not case.cwe or cluster.family == family(case.cwe) for cluster in found)
+            flags[case.vulnerable].append(hit)
+    return float(np.mean(flags[True]) - np.mean(flags[False]))
+
+
 def main() -> None:
     """Fit, check on held-out sources and on dev, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    rows = examples(read_cases(args.data / "train.jsonl"))
+    cases = read_cases(args.data / "train.jsonl")
+    opinions = opinions_of(cases)
+    rows = examples(cases, opinions)
     for source in sorted({row.source for row in rows}):
         inside = [row for row in rows if row.source != source]
         outside = [row for row in rows if row.source == source]
-        print(f"held out {source}: {len(outside)} clusters, Brier {brier(outside, fit(inside)):.3f}")
+        elsewhere = fit(inside)
+        index = panel_index(cases, opinions, source=source, weights=elsewhere)
+        told = f"{len(outside)} clusters, Brier {brier(outside, elsewhere):.3f}"
+        print(f"held out {source}: {told}, panel's Youden index {index:.3f}")
     weights = fit(rows)
-    dev = examples(read_cases(args.data / "dev.jsonl"))
+    dev_cases = read_cases(args.data / "dev.jsonl")
+    dev = examples(dev_cases, opinions_of(dev_cases))
     base = sum(row.right for row in dev) / len(dev)
     print(f"train {len(rows)} clusters, Brier {brier(rows, weights):.3f}; dev {len(dev)}, {brier(dev, weights):.3f}")
     print(f"dev, always saying {base:.2f}: {base * (1 - base):.3f}")

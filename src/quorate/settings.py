@@ -129,8 +129,8 @@ class CheckTable(_Table):
     """One check.
 
     `models` are its tiers, cheapest first: "local", the name of a model or of one of `voters`; a list within the list
-    is a panel that votes, `flags` of which make a flag. `kind` says what it reads and which shipped prompt and classifier answer
-    it; by default the check's own name.
+    is a panel that votes, `flags` of which make a flag. `kind` says what it reads and which shipped prompt and
+    classifier answer it; by default the check's own name.
     """
 
     kind: Literal["scope", "threat", "moderation"] | None = None

@@ -9,7 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from quorate.cli.evaluate_options import add_arguments as add_evaluate_arguments
+from quorate.cli.options import add_arguments, add_moderate_arguments, share
+from quorate.cli.review_options import add_review_arguments
 from quorate.cli.safe import safe
+from quorate.cli.section_options import add_section_arguments
 from quorate.errors import QuorateError, UsageError
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
@@ -45,6 +49,23 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument("dir", type=Path, metavar="DIR", help="a folder that is empty or not there yet")
     doctor = commands.add_parser("doctor", help="say whether config, models, keys and knowledge are usable")
     doctor.add_argument("--config", type=Path, metavar="FILE")
+    calibrate = commands.add_parser("calibrate", help="choose a check's bounds from labelled rows, with a promise")
+    add_arguments(calibrate)
+    moderate = commands.add_parser("moderate", help="is it appropriate? many messages, several evaluators, one vote")
+    add_moderate_arguments(moderate)
+    learn = commands.add_parser("learn-scope", help="fit the local scope check to your help centre and messages")
+    learn.add_argument("--config", type=Path, metavar="FILE", help="a quorate.toml; without it the example company")
+    learn.add_argument("--labelled", metavar="FILE", help='JSONL with {"text", "label"}: in_scope or out_of_scope')
+    learn.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    sections = commands.add_parser("sections", help="work on a long document in sections, at once, streamed in order")
+    add_section_arguments(sections)
+    panel = commands.add_parser("panel", help="measure a panel of voters: shared mistakes, and is it worth its price?")
+    panel.add_argument("file", metavar="FILE", help='JSONL with {"id", "label", "votes": {"voter": true}}; - for stdin')
+    panel.add_argument("--least-gain", type=share, default=0.0, metavar="SHARE", help="what pays for it, such as 1%%")
+    panel.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    add_review_arguments(commands.add_parser("review", help="review code for security mistakes, by many reviewers"))
+    evaluate = commands.add_parser("evaluate", help="judge answers aspect by aspect, with error bars")
+    add_evaluate_arguments(evaluate)
     stand_in = commands.add_parser("stand-in", help="run an OpenAI-compatible stand-in server", add_help=False)
     stand_in.add_argument("rest", nargs=argparse.REMAINDER)
     return parser
@@ -70,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     args = _parser().parse_args(words)
     try:
-        module = importlib.import_module(f"quorate.cli.{args.command}")
+        module = importlib.import_module(f"quorate.cli.{args.command.replace('-', '_')}")
         result: int = asyncio.run(module.run(args))
         sys.stdout.flush()  # Here an output that cannot be written still has an exit code.
         return result

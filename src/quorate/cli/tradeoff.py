@@ -156,9 +156,8 @@ def save_plot(path: Path, plot: Plot, *, title: str) -> None:
     for bar in plot.bars:
         x, y = max(bar.at[0], plot.floor), bar.at[1]
         spread = [[y - bar.y_range[0]], [bar.y_range[1] - y]]
-        axes.errorbar(
-            [x], [y], xerr=[[0], [max(bar.x_high - x, 0)]], yerr=spread, color="#0b2f5c", lw=1, fmt="o", ms=4, capsize=3
-        )
+        beyond = [[0.0], [max(bar.x_high - x, 0.0)]]
+        axes.errorbar([x], [y], xerr=beyond, yerr=spread, color="#0b2f5c", lw=1, fmt="o", ms=4, capsize=3)
         axes.annotate(bar.name, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=9, color="#0b2f5c")
     for x, y, words in plot.chosen:
         at = max(x, plot.floor)
