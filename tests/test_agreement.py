@@ -56,6 +56,18 @@ def test_rows_are_read() -> None:
     assert len(votes.labelled().labels) == 1
 
 
+def test_rows_of_moderate_are_read() -> None:
+    """A flag is a yes, a pass a no; an abstention, a failure and a cut vote are no vote. Nobody votes twice."""
+    said = ("flag", "pass", "abstain", "error", "cancelled")
+    votes = [{"voter": outcome, "outcome": outcome, "score": 0.9, "reason": "x"} for outcome in said]
+    read = read_votes([json.dumps({"id": 1, "label": True, "votes": votes})], source="f")
+    assert read.voters == said
+    assert np.array_equal(read.scores, [[1, 0, math.nan, math.nan, math.nan]], equal_nan=True)
+    for bad in ([votes[0], votes[0]], [7], [{"outcome": "flag"}]):
+        with pytest.raises(UsageError, match='line 1: "votes": found'):
+            read_votes([json.dumps({"id": 1, "votes": bad})], source="f")
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [
@@ -66,7 +78,7 @@ def test_rows_are_read() -> None:
         ('{"id": true, "label": true, "votes": {}}', '"id": found true'),
         ('{"id": 1, "label": "yes", "votes": {}}', '"label": found "yes"'),
         ('{"id": 1, "label": 1, "votes": {}}', '"label": found 1'),
-        ('{"id": 1, "label": true, "votes": [1]}', '"votes": found [1]'),
+        ('{"id": 1, "label": true, "votes": [1]}', '"votes": found 1'),
         ('{"id": 1, "label": true, "votes": {"a": 2}}', '"votes", "a": found 2'),
         ('{"id": 1, "label": true, "votes": {"a": NaN}}', '"votes", "a": found NaN'),
         ('{"id": 1, "label": true, "votes": {"a": "true"}}', '"votes", "a": found "true"'),

@@ -14,6 +14,7 @@ from quorate.errors import UsageError
 MOST_VOTERS = 64
 MOST_TOLD = 20
 CUT = 0.5
+_OUTCOMES = {"flag": True, "pass": False}
 _SHOWN = 60
 Scores = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -62,6 +63,7 @@ class Votes:
 def read_votes(lines: Iterable[str], *, source: str) -> Votes:
     """Read rows of `{"id", "label", "votes": {"voter": true | false | a score from 0 to 1 | null}}`.
 
+    Votes may also be a list of `{"voter", "outcome": "flag" | "pass" | ...}`, as `quorate moderate` writes them.
     A label is true, false, or null (or left out) where nobody knows. A voter that a row does not name has not voted.
 
     Args:
@@ -121,9 +123,22 @@ def _row(line: str, number: int, seen: dict[str, int]) -> tuple[bool | None, dic
     if label is not None and not isinstance(label, bool):
         raise UsageError(f'"label": found {_told(label)}, allowed is true, false or null')
     votes = row.get("votes")
+    if isinstance(votes, list):
+        votes = _listed(votes)
     if not isinstance(votes, dict):
-        raise UsageError(f'"votes": found {_told(votes)}, allowed is an object of votes by voter')
+        raise UsageError(f'"votes": found {_told(votes)}, allowed is an object of votes by voter, or a list of them')
     return label, {voter: _score(voter, vote) for voter, vote in votes.items()}
+
+
+def _listed(votes: list[Any]) -> dict[str, Any]:
+    """Votes as `quorate moderate` writes them: a flag is a yes, a pass a no, anything else no vote."""
+    found: dict[str, Any] = {}
+    for vote in votes:
+        voter = vote.get("voter") if isinstance(vote, dict) else None
+        if not isinstance(voter, str) or voter in found:
+            raise UsageError(f'"votes": found {_told(vote)}, allowed in a list are objects with a "voter" each')
+        found[voter] = _OUTCOMES.get(str(vote.get("outcome")))
+    return found
 
 
 def _score(voter: str, vote: Any) -> float:
