@@ -383,3 +383,15 @@ def test_a_cancel_stops_the_thread_at_its_next_window() -> None:
 def test_overlap_is_smaller_than_half_a_piece() -> None:
     """The shipped sizes fit together, so that windows never raise for them."""
     assert 2 * CHUNK_OVERLAP < CHUNK_CHARS
+
+
+@pytest.mark.parametrize(("spoken", "text", "told"), [(None, "wo ist", "German"), ("German", "where is", "English")])
+async def test_scope_never_flags_what_it_has_no_words_for(spoken: str | None, text: str, told: str) -> None:
+    """A text in another language than the company's is passed or abstained from; one in its own is flagged as ever."""
+    judge = LocalScopeJudge(Scopes(), 0.2, 0.5, lambda said: "German" if said.startswith("wo") else None, spoken)
+    verdict = await judge.judge(subject(f"{text} 0.9"))
+    assert (verdict.outcome, verdict.category) == ("abstain", "language")
+    assert verdict.reason == f"language not covered: {told}"
+    assert (await judge.judge(subject(f"{text} 0.1"))).outcome == "pass"
+    own = "wo" if spoken else "where"
+    assert (await judge.judge(subject(f"{own} 0.9"))).outcome == "flag"

@@ -1,6 +1,7 @@
 """From settings to ready objects: the only place that joins the layers."""
 
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -325,7 +326,9 @@ class _Builder:
             taught=recall(texts.learned),
         )
         self._versions.append(classifier.version)
-        return LocalScopeJudge(classifier, table.pass_below, table.threshold)
+        foreign = Languages.load().foreign
+        spoken = Counter(foreign(section) for section in texts.sections).most_common(1)
+        return LocalScopeJudge(classifier, table.pass_below, table.threshold, foreign, spoken[0][0] if spoken else None)
 
     def _answerer(self) -> Answerer:
         table, company = self._settings.answer, self._settings.company

@@ -206,11 +206,16 @@ class LocalScopeJudge:
         classifier: fitted to the company's help centre and example questions.
         pass_below: pass up to this score; None takes the classifier's own bound.
         flag_above: flag from this score on; None takes the classifier's own bound.
+        foreign: names the language of a text that is not in English; None asks nobody.
+        spoken: the language of the company's own texts as `foreign` names it. What is in another one is passed or
+            abstained from, never flagged: the classifier has no words to tell it by.
     """
 
     classifier: ScopeClassifier
     pass_below: float | None = None
     flag_above: float | None = None
+    foreign: Callable[[str], str | None] | None = None
+    spoken: str | None = None
 
     async def judge(self, subject: Subject) -> Verdict:
         """Judge in a thread."""
@@ -222,6 +227,10 @@ class LocalScopeJudge:
         worst = self.classifier.score(subject.text, context=context)
         high = self.classifier.high if self.flag_above is None else self.flag_above
         low = self.classifier.low if self.pass_below is None else self.pass_below
+        language = self.foreign(subject.text) if self.foreign and worst.score > low else self.spoken
+        if language != self.spoken:
+            reason = f"language not covered: {language or 'English'}"
+            return Verdict("abstain", worst.score, LANGUAGE, reason, "local", version)
         if worst.score >= high:
             return Verdict("flag", worst.score, worst.category, "not about this company", "local", version)
         if worst.score > low:
