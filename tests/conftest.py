@@ -2,10 +2,14 @@
 
 import asyncio
 import inspect
+import signal
 
 import pytest
 
 from quorate.testing.clock import run_virtual
+
+# A shell starts its background jobs deaf to Ctrl-C, and so would be every process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
