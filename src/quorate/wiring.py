@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from quorate.apps.answer import Answerer, ModelAnswer, QuoteAnswer
 from quorate.apps.frontdoor import FrontDoor, Policy, Refusals
 from quorate.checks import (
@@ -175,6 +177,8 @@ async def load(
 ) -> AsyncIterator[App]:
     """Open everything that a config describes, and close it after the block.
 
+    Inside the block numpy's linear algebra uses one thread a call, in the whole process.
+
     Args:
         config: a `quorate.toml`; without one, the example company's.
         settings: settings to use in place of the file's; relative paths still start from its folder.
@@ -188,8 +192,10 @@ async def load(
     builder = _Builder(chosen, path.parent)
     token = observers.set((*observers.get(), *watch))
     try:
-        async with builder.session:
-            yield builder.app()
+        # The products are small: to share one out to threads costs several times what it takes.
+        with threadpool_limits(limits=1, user_api="blas"):
+            async with builder.session:
+                yield builder.app()
     finally:
         observers.reset(token)
 
@@ -308,14 +314,13 @@ class _Builder:
         )
 
     def _local(self, kind: CheckKind, table: CheckTable) -> Judge:
+        foreign = Languages.load().foreign
         if kind == "threat":
-            threat = LocalThreat.load()
-            self._versions.append(threat.version)
-            return LocalThreatJudge(threat, table.threshold, Languages.load().foreign)
+            self._versions.append((threat := LocalThreat.load()).version)
+            return LocalThreatJudge(threat, table.threshold, foreign)
         if kind == "moderation":
-            moderation = LocalModeration.load()
-            self._versions.append(moderation.version)
-            return LocalModerationJudge(moderation, table.threshold, Languages.load().foreign)
+            self._versions.append((moderation := LocalModeration.load()).version)
+            return LocalModerationJudge(moderation, table.threshold, foreign)
         if self._knowledge is None:
             raise ConfigError("checks", ["the local scope check learns from [knowledge], which is missing"])
         texts = scope_texts(self._settings, self._base, knowledge=self._knowledge)
@@ -326,9 +331,8 @@ class _Builder:
             taught=recall(texts.learned),
         )
         self._versions.append(classifier.version)
-        foreign = Languages.load().foreign
-        spoken = Counter(foreign(section) for section in texts.sections).most_common(1)
-        return LocalScopeJudge(classifier, table.pass_below, table.threshold, foreign, spoken[0][0] if spoken else None)
+        spoken = Counter(map(foreign, texts.sections or [""])).most_common(1)[0][0]
+        return LocalScopeJudge(classifier, table.pass_below, table.threshold, foreign, spoken)
 
     def _answerer(self) -> Answerer:
         table, company = self._settings.answer, self._settings.company

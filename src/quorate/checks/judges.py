@@ -20,6 +20,8 @@ CHUNK_LIMIT = 16
 CONTEXT_CHARS = 4_000
 LOCAL_WINDOW_LIMIT = 1_000
 _LONG_CHARS = 4_000
+_LINES_UP_TO = 120_000
+"""Reading a longer text line by line would take seconds."""
 _INLINE_CHARS = 1_000
 """Decoding a text up to this long takes well under a millisecond, less than a thread would cost."""
 _QUOTE = 80
@@ -252,13 +254,16 @@ def _highest(
     classifier = judge.classifier
     threshold = classifier.threshold if judge.threshold is None else judge.threshold
     version, top, category, where, count = classifier.version, 0.0, "none", "", 0
-    texts = list(_texts(subject, stop))
+    texts, seen = list(_texts(subject, stop)), set[str]()
     try:
         for name, text in texts:
             for window in cut(text):
                 if stop.pause():
                     break
                 count += 1
+                if window.text in seen:  # Most readings differ from the others in a few places only.
+                    continue
+                seen.add(window.text)
                 scored = classifier.score(window.text)
                 if scored.score > top:
                     top, category = scored.score, scored.category
@@ -282,7 +287,7 @@ def pieces(text: str) -> Iterator[Window]:
     """
     whole = windows(text, limit=LOCAL_WINDOW_LIMIT)
     yield from whole
-    if len(whole) == 1:
+    if len(whole) == 1 or len(text) > _LINES_UP_TO:
         return
     start = end = 0
     for line in text.splitlines(keepends=True):

@@ -90,6 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = standin.main(words[1:])
         return code
     args = _parser().parse_args(words)
+    # Read when numpy is loaded. The classifiers' products are small: sharing them out to threads makes them slower.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         module = importlib.import_module(f"quorate.cli.{args.command.replace('-', '_')}")
         result: int = asyncio.run(module.run(args))
