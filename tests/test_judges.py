@@ -302,7 +302,7 @@ def test_windows_and_lines_are_stretches_of_the_text_and_few() -> None:
 async def test_the_score_counts_for_the_number_of_windows() -> None:
     """The highest of many windows is high by chance: the classifier is told of how many it is the highest."""
     threats = Threats()
-    await LocalThreatJudge(threats).judge(subject("word " * 300))
+    await LocalThreatJudge(threats).judge(subject(" ".join(f"word{number}" for number in range(200))))
     assert threats.windows == len(threats.read) > 4
 
 
