@@ -300,10 +300,10 @@ def test_windows_and_lines_are_stretches_of_the_text_and_few() -> None:
 
 
 async def test_the_score_counts_for_the_number_of_windows() -> None:
-    """The highest of many windows is high by chance: the classifier is told of how many it is the highest."""
+    """The classifier is told of how many windows it is the highest; what stands in several readings is read once."""
     threats = Threats()
     await LocalThreatJudge(threats).judge(subject(" ".join(f"word{number}" for number in range(200))))
-    assert threats.windows == len(threats.read) > 4
+    assert threats.windows >= len(set(threats.read)) == len(threats.read) > 4
 
 
 @pytest.mark.parametrize(
