@@ -4,6 +4,9 @@ Nesting and the timeline are in tests/test_patterns.py, lanes of threads in test
 """
 
 import asyncio
+import gc
+import math
+import weakref
 from typing import Any
 
 import pytest
@@ -418,3 +421,52 @@ async def test_a_start_brought_forward_does_not_time_the_branch_out() -> None:
 
     async with fan_out([], Forward()) as run:
         assert (await run.decided()).value == "whole"
+
+
+async def test_a_branch_that_is_only_queued_never_starts_by_itself() -> None:
+    """However long the run takes, it waits for a step that starts it, and ends as never started without one."""
+
+    class Waiting:
+        def start(self) -> Step[str]:
+            return Step(start=(Start(sleeper("later", 1), math.inf),))
+
+        def feed(self, event: Event) -> Step[str]:
+            if isinstance(event, Answered):
+                return Step(decision=Decision("done", "the long one is done"), done=True)
+            return NOTHING
+
+    async with fan_out([sleeper("long", 1e7)], Waiting(), timeout_s=None) as run:
+        await run.decided()
+    later = run.timeline["later"]
+    assert (later.started_s, later.ended, clock.now()) == (None, "cancelled", 1e7)
+
+
+async def test_a_run_sets_one_timer_to_start_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deadline, the time to decide and every branch's timeout share it."""
+    loop, set_at = asyncio.get_running_loop(), []
+    call_at = loop.call_at
+
+    def counted(when: float, *args: Any, **context: Any) -> Any:
+        set_at.append(when)
+        return call_at(when, *args, **context)
+
+    async def idle(_context: Context, /) -> str:
+        return "admit"
+
+    monkeypatch.setattr(loop, "call_at", counted)
+    async with fan_out([Branch("guard", idle, 8.0)], guarded(Branch("answer", idle, 9.0)), timeout_s=20) as run:
+        await run.finished()
+    assert set_at == [8.0]
+
+
+async def test_a_closed_run_waits_for_no_garbage_collector() -> None:
+    """No cycle holds it: the last name that is dropped frees it."""
+    gc.disable()
+    try:
+        async with fan_out([sleeper("a", 1), stubborn("b", 3)], First(2)) as run:
+            await run.decided()
+        seen = weakref.ref(run)
+        del run
+        assert seen() is None
+    finally:
+        gc.enable()

@@ -395,3 +395,12 @@ async def test_scope_never_flags_what_it_has_no_words_for(spoken: str | None, te
     assert (await judge.judge(subject(f"{text} 0.1"))).outcome == "pass"
     own = "wo" if spoken else "where"
     assert (await judge.judge(subject(f"{own} 0.9"))).outcome == "flag"
+
+
+async def test_a_text_is_read_line_by_line_up_to_a_length() -> None:
+    """Lines apart find more and cost more; beyond 120,000 characters the windows of the whole are read alone."""
+    line = "An honest line of a long letter, with nothing in it. "
+    for length, by_line in ((100_000, True), (130_000, False)):
+        threats = Threats()
+        await LocalThreatJudge(threats).judge(subject((line + "\n") * (length // len(line))))
+        assert (threats.windows > length / 200) == by_line

@@ -369,3 +369,32 @@ async def test_usage_of_a_broken_call(name: str, stream: bool) -> None:
         usage = await usage_of(model_at(server.base_url, session, name, timeouts=HASTE), stream=stream)
         assert (usage.calls, usage.cut_calls, usage.estimated) == (1, 0, True)
         assert usage.input_tokens > 0
+
+
+@both_ways
+async def test_what_stands_in_a_requests_head(stream: bool) -> None:
+    """JSON is said to be JSON, no packed reply is asked for, and one model's key is not another's."""
+    said = events({"choices": [{"delta": {"content": "Hello"}}]}) if stream else answer()
+    async with raw_server(said) as server, Session() as session:
+        await complete(model_at(server.base_url, session, api_key=KEY), stream=stream)
+        await complete(model_at(server.base_url, session), stream=stream)
+    first, second = (asked.headers for asked in server.asked)
+    for head in (first, second):
+        assert head["content-type"] == "application/json"
+        assert (head["accept-encoding"], head["user-agent"]) == ("identity", "quorate")
+    assert first["authorization"] == f"Bearer {KEY}" and "authorization" not in second
+
+
+async def test_a_reply_in_pieces_is_read_to_its_end() -> None:
+    """However the network cuts a body, all of it is read."""
+    whole = answer("Hello " * 2000)
+
+    async def slowly(_asked: Asked, writer: asyncio.StreamWriter) -> None:
+        for start in range(0, len(whole), 5000):
+            writer.write(whole[start : start + 5000])
+            await writer.drain()
+            await asyncio.sleep(0)
+
+    async with raw_server(slowly) as server, Session() as session:
+        reply = await complete(model_at(server.base_url, session), stream=False)
+    assert reply.text == "Hello " * 2000

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from quorate import wiring
 from quorate.apps.frontdoor import Decision, FrontDoor
@@ -354,3 +355,25 @@ def test_with_model_refuses_what_is_no_address_or_name(tmp_path: Path, url: str,
     """The options are named, with what was found and what is allowed."""
     with pytest.raises(ConfigError, match=r"--base-url, --model(.|\n)*allowed are an http"):
         wiring.with_model(configured(tmp_path), base_url=url, model=model)
+
+
+async def test_the_local_checks_know_the_language_of_the_help_centre() -> None:
+    """An honest French message to an English help centre is left to others by both checks, and flagged by none."""
+    async with wiring.load() as app:
+        decision = await app.door.decide(
+            "Bonjour, où est mon colis ? Je l'attends depuis dix jours.", evaluate_all=True
+        )
+    assert [(row.outcome, row.category) for row in decision.verdicts] == [("abstain", "language")] * 2
+
+
+async def test_inside_a_loaded_app_linear_algebra_uses_one_thread() -> None:
+    """Sharing the classifiers' small products out to threads makes them slower; the host's own setting comes back."""
+
+    def threads() -> list[int]:
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    with threadpool_limits(limits=2, user_api="blas"):
+        before = threads()
+        async with wiring.load():
+            assert set(threads()) == {1}
+        assert threads() == before

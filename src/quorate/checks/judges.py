@@ -3,7 +3,7 @@
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from quorate.checks.conversation import Part, Subject
 from quorate.checks.panel import Worst
@@ -154,7 +154,49 @@ LANGUAGE = "language"
 
 
 @dataclass(frozen=True, slots=True)
-class LocalThreatJudge:
+class _WindowJudge:
+    classifier: WindowClassifier
+    threshold: float | None = None
+    foreign: Callable[[str], str | None] | None = None
+    _clean: ClassVar[str]
+
+    async def judge(self, subject: Subject) -> Verdict:
+        """Judge in a thread; a cancel stops it at the next window."""
+        return await in_thread(partial(self._judge, subject), lane=_lane(subject))
+
+    def _cut(self, text: str) -> Iterable[Window]:
+        raise NotImplementedError
+
+    def _judge(self, subject: Subject, stop: StopFlag) -> Verdict:
+        classifier = self.classifier
+        threshold = classifier.threshold if self.threshold is None else self.threshold
+        version, top, category, where, count = classifier.version, 0.0, "none", "", 0
+        texts, seen = list(_texts(subject, stop)), set[str]()
+        try:
+            for name, text in texts:
+                for window in self._cut(text):
+                    if stop.pause():
+                        break
+                    count += 1
+                    if window.text in seen:  # Most readings differ from the others in a few places only.
+                        continue
+                    seen.add(window.text)
+                    scored = classifier.score(window.text)
+                    if scored.score > top:
+                        top, category = scored.score, scored.category
+                        where = f"{name} text at {window.start}: {' '.join(window.text.split())[:_QUOTE]!r}"
+        except TooLong as error:
+            return too_long(error, model="local", version=version)
+        top = classifier.over(top, count)
+        if top >= threshold:
+            return Verdict("flag", top, category, f"looks like {category} in {where}", "local", version)
+        language = self.foreign(_clear(texts)) if self.foreign else None
+        if language is not None:
+            return Verdict("abstain", top, LANGUAGE, f"language not covered: {language}", "local", version)
+        return Verdict("pass", top, "none", self._clean, "local", version)
+
+
+class LocalThreatJudge(_WindowJudge):
     """The local threat classifier over every reading and every window; the highest score counts.
 
     Attributes:
@@ -164,40 +206,21 @@ class LocalThreatJudge:
             abstained from, never passed. None asks nobody.
     """
 
-    classifier: WindowClassifier
-    threshold: float | None = None
-    foreign: Callable[[str], str | None] | None = None
+    __slots__ = ()
+    _clean = "nothing that looks like an attack"
 
-    async def judge(self, subject: Subject) -> Verdict:
-        """Judge in a thread; a cancel stops it at the next window."""
-        return await in_thread(partial(self._judge, subject), lane=_lane(subject))
-
-    def _judge(self, subject: Subject, stop: StopFlag) -> Verdict:
-        return _highest(self, subject, stop=stop, cut=pieces, clean="nothing that looks like an attack")
+    def _cut(self, text: str) -> Iterable[Window]:
+        return pieces(text)
 
 
-@dataclass(frozen=True, slots=True)
-class LocalModerationJudge:
-    """The local moderation classifier over every reading and every window; the highest score counts.
+class LocalModerationJudge(_WindowJudge):
+    """The local moderation classifier, as `LocalThreatJudge` has the threat classifier; lines are not read apart."""
 
-    Attributes:
-        classifier: scores one window.
-        threshold: flag at this score or above; None takes the classifier's own.
-        foreign: names the language of a text that is not in one the classifier knows; such a text is flagged or
-            abstained from, never passed. None asks nobody.
-    """
+    __slots__ = ()
+    _clean = "nothing inappropriate"
 
-    classifier: WindowClassifier
-    threshold: float | None = None
-    foreign: Callable[[str], str | None] | None = None
-
-    async def judge(self, subject: Subject) -> Verdict:
-        """Judge in a thread; a cancel stops it at the next window."""
-        return await in_thread(partial(self._judge, subject), lane=_lane(subject))
-
-    def _judge(self, subject: Subject, stop: StopFlag) -> Verdict:
-        cut = partial(windows, limit=LOCAL_WINDOW_LIMIT)
-        return _highest(self, subject, stop=stop, cut=cut, clean="nothing inappropriate")
+    def _cut(self, text: str) -> Iterable[Window]:
+        return windows(text, limit=LOCAL_WINDOW_LIMIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,43 +263,6 @@ class LocalScopeJudge:
                 "abstain", worst.score, "none", "not sure whether it is about this company", "local", version
             )
         return Verdict("pass", worst.score, "none", "about this company, or small talk", "local", version)
-
-
-def _highest(
-    judge: LocalThreatJudge | LocalModerationJudge,
-    subject: Subject,
-    *,
-    stop: StopFlag,
-    cut: Callable[[str], Iterable[Window]],
-    clean: str,
-) -> Verdict:
-    """The verdict on the worst of all windows of all readings; `clean` is the reason of a pass."""
-    classifier = judge.classifier
-    threshold = classifier.threshold if judge.threshold is None else judge.threshold
-    version, top, category, where, count = classifier.version, 0.0, "none", "", 0
-    texts, seen = list(_texts(subject, stop)), set[str]()
-    try:
-        for name, text in texts:
-            for window in cut(text):
-                if stop.pause():
-                    break
-                count += 1
-                if window.text in seen:  # Most readings differ from the others in a few places only.
-                    continue
-                seen.add(window.text)
-                scored = classifier.score(window.text)
-                if scored.score > top:
-                    top, category = scored.score, scored.category
-                    where = f"{name} text at {window.start}: {' '.join(window.text.split())[:_QUOTE]!r}"
-    except TooLong as error:
-        return too_long(error, model="local", version=version)
-    top = classifier.over(top, count)
-    if top >= threshold:
-        return Verdict("flag", top, category, f"looks like {category} in {where}", "local", version)
-    language = judge.foreign(_clear(texts)) if judge.foreign else None
-    if language is not None:
-        return Verdict("abstain", top, LANGUAGE, f"language not covered: {language}", "local", version)
-    return Verdict("pass", top, "none", clean, "local", version)
 
 
 def pieces(text: str) -> Iterator[Window]:

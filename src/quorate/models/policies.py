@@ -122,8 +122,8 @@ class Limiter:
         return len(self._queue)
 
     def take(self) -> bool:
-        """Take room at once; False where there is none, or others wait for it already."""
-        if self.running < self.max_running and not self._queue:
+        """Take room at once; False where there is none, as while others wait: it goes from one to the next."""
+        if self.running < self.max_running:
             self.running += 1
             return True
         return False
