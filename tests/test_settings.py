@@ -129,7 +129,7 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
     ("company.name", 5, "company.name", "found 5"),
     ("company", "Lantern", "company", "found 'Lantern'"),
     ("company.slogan", "x", "company.slogan", "is not a setting; allowed here are name, description, contact"),
-    ("nonsense", {"a": 1}, "nonsense", "is not a setting; allowed here are version, company"),
+    ("nonsense", {"a": 1}, "nonsense", "is not a setting; allowed here are version, mode, company"),
     ("knowledge.folder", "gone", "knowledge.folder", "'gone' is not a folder"),
     ("knowledge.folder", 5, "knowledge.folder", "found 5"),
     ("knowledge.examples", "gone.txt", "knowledge.examples", "'gone.txt' is not a file"),

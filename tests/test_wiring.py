@@ -101,8 +101,8 @@ def test_the_example_company_needs_nothing_and_works() -> None:
 def test_the_example_config_is_found_in_the_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """It is a file that exists; where it is not installed, the error says what to do."""
     assert wiring.example_config().is_file()
-    monkeypatch.setattr(wiring, "__file__", str(tmp_path / "a" / "b" / "c.py"))
-    monkeypatch.setattr(wiring.resources, "files", lambda _name: tmp_path)
+    monkeypatch.setattr(wiring.loading, "__file__", str(tmp_path / "a" / "b" / "c" / "d.py"))
+    monkeypatch.setattr(wiring.loading.resources, "files", lambda _name: tmp_path)
     with pytest.raises(ConfigError, match="--config FILE"):
         wiring.example_config()
 

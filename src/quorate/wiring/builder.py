@@ -1,14 +1,7 @@
-"""From settings to ready objects: the only place that joins the layers."""
+"""Builds the parts of one app from its settings."""
 
-import os
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-
-from threadpoolctl import threadpool_limits
 
 from quorate.apps.answer import Answerer, ModelAnswer, QuoteAnswer
 from quorate.apps.frontdoor import FrontDoor, Policy, Refusals
@@ -26,181 +19,27 @@ from quorate.checks import (
     Unsure,
 )
 from quorate.checks.verdict import CheckKind, OnAbstain
-from quorate.engine import Observer, observers
 from quorate.errors import ConfigError
 from quorate.journal import key_of
 from quorate.knowledge import Knowledge
 from quorate.models import Model
 from quorate.models.http import Session
 from quorate.models.local import Languages, LocalModeration, LocalScope, LocalThreat
-from quorate.models.local.taught import path_of, recall
+from quorate.models.local.taught import recall
 from quorate.models.openai import OpenAIModel, Price, Timeouts
 from quorate.models.policies import Fallback, Hedge, Limit, Limiter, Retry
-from quorate.settings import KINDS, LOCAL, CheckTable, Company, ModelTable, Settings, api_key, load_settings, resolve
+from quorate.settings import KINDS, LOCAL, CheckTable, ModelTable, Settings, api_key, resolve
+from quorate.wiring.app import App
+from quorate.wiring.texts import scope_texts
 
 QUESTIONS = {
     "scope": "Is this a legitimate support query for this company?",
     "threat": "Is it safe from security threats?",
     "moderation": "Is the content appropriate?",
 }
-_OVERRIDE = "llm"
 
 
-@dataclass(frozen=True, slots=True)
-class App:
-    """Everything that a config describes, ready to use.
-
-    Attributes:
-        settings: what it was made from.
-        door: the front door, with its answerer.
-        knowledge: the help centre, or None where the config has none.
-        session: the HTTP session that its models share.
-        fingerprint: changes with anything that decisions depend on: config, prompts, weights, help centre.
-        models: the models of the config by name, with their policies around them.
-        versions: what judges each check: weights, prompts and models, in one line.
-    """
-
-    settings: Settings
-    door: FrontDoor
-    knowledge: Knowledge | None
-    session: Session
-    fingerprint: str
-    models: Mapping[str, Model]
-    versions: Mapping[str, str]
-
-    @property
-    def notes(self) -> list[str]:
-        """What is doubtful about the config though nothing in it is wrong, a line each."""
-        tables = self.settings.checks.items()
-        found = [(name, kept) for name, table in tables for kept in (table.evidence, table.tier_evidence) if kept]
-        return [
-            f"checks.{name}: its bounds were calibrated for {kept.version}, and now {self.versions[name]} judges: "
-            f"what {kept.data} promised may not hold; run `quorate calibrate` again"
-            for name, kept in found
-            if kept.version != self.versions[name]
-        ]
-
-    @property
-    def checks(self) -> list[Check]:
-        """The checks, for `guard()`."""
-        return list(self.door.checks.values())
-
-
-@dataclass(frozen=True, slots=True)
-class ScopeTexts:
-    """What the local scope check is fitted from.
-
-    Attributes:
-        description: the company's name and description.
-        sections: its help centre.
-        examples: its customers' questions; may be empty.
-        learned: where `quorate learn-scope` keeps what it learned.
-    """
-
-    description: str
-    sections: list[str]
-    examples: list[str]
-    learned: Path
-
-
-def scope_texts(settings: Settings, base: Path, *, knowledge: Knowledge | None = None) -> ScopeTexts:
-    """Read what the local scope check is fitted from; `base` is the config's folder.
-
-    Raises:
-        ConfigError: the config has no [knowledge], or its files cannot be read.
-    """
-    table = settings.knowledge
-    if table is None:
-        raise ConfigError("checks", ["the local scope check learns from [knowledge], which is missing"])
-    folder = resolve(base, table.folder)
-    found = knowledge or Knowledge.load(folder, language=table.language)
-    company = settings.company
-    return ScopeTexts(
-        f"{company.name}: {company.description}",
-        [f"{section.name}\n{section.text}" for section in found.sections],
-        _examples(resolve(base, table.examples)) if table.examples else [],
-        path_of(folder),
-    )
-
-
-def _examples(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(str(path), [f"cannot be read as UTF-8 text: {error}"]) from error
-    return [line.strip() for line in lines if line.strip()]
-
-
-def example_config() -> Path:
-    """The config of the example company, from the installed package or from a checkout."""
-    shipped = Path(str(resources.files("quorate"))) / "examples" / "lantern" / "quorate.toml"
-    checkout = Path(__file__).resolve().parents[2] / "examples" / "lantern" / "quorate.toml"
-    found = next((path for path in (shipped, checkout) if path.is_file()), None)
-    if found is None:
-        raise ConfigError("example company", ["it is not installed; give a config with --config FILE"])
-    return found
-
-
-def with_model(settings: Settings, *, base_url: str, model: str) -> Settings:
-    """The same settings with every check and the answer given to one model at one address.
-
-    Its key is read from QUORATE_API_KEY, or else OPENAI_API_KEY.
-
-    Raises:
-        ConfigError: the address is not an http(s) address.
-    """
-    key = "QUORATE_API_KEY" if os.environ.get("QUORATE_API_KEY") else "OPENAI_API_KEY"
-    raw = settings.model_dump(exclude_unset=True)
-    raw["models"] = {_OVERRIDE: {"base_url": base_url, "model": model, "api_key_env": key}}
-    for check in raw["checks"].values():
-        check.update(models=[_OVERRIDE], flags=None, voters={}, head_start_ms=0)
-    raw["answer"] = {**raw.get("answer", {}), "model": _OVERRIDE}
-    try:
-        return Settings.model_validate(raw)
-    except ValueError as error:
-        found = f"found {base_url!r} and {model!r}; allowed are an http:// or https:// address and a model's name"
-        raise ConfigError("--base-url, --model", [found]) from error
-
-
-@asynccontextmanager
-async def open_models(tables: Mapping[str, ModelTable], base: Path) -> AsyncIterator[Mapping[str, Model]]:
-    """Open models by name, with their policies, for work that needs no checks; they are closed after the block."""
-    nobody = Company(name="-", description="-")
-    builder = _Builder(Settings.model_construct(version=1, company=nobody, checks={}, models=dict(tables)), base)
-    async with builder.session:
-        yield builder.models()
-
-
-@asynccontextmanager
-async def load(
-    config: Path | str | None = None, *, settings: Settings | None = None, watch: Sequence[Observer] = ()
-) -> AsyncIterator[App]:
-    """Open everything that a config describes, and close it after the block.
-
-    Inside the block numpy's linear algebra uses one thread a call, in the whole process.
-
-    Args:
-        config: a `quorate.toml`; without one, the example company's.
-        settings: settings to use in place of the file's; relative paths still start from its folder.
-        watch: observers of every run started inside the block.
-
-    Raises:
-        ConfigError: the config, or a file it names, has mistakes.
-    """
-    path = Path(config) if config is not None else example_config()
-    chosen = settings if settings is not None else load_settings(path)
-    builder = _Builder(chosen, path.parent)
-    token = observers.set((*observers.get(), *watch))
-    try:
-        # The products are small: to share one out to threads costs several times what it takes.
-        with threadpool_limits(limits=1, user_api="blas"):
-            async with builder.session:
-                yield builder.app()
-    finally:
-        observers.reset(token)
-
-
-class _Builder:
+class Builder:
     """Builds the parts of one app; each model and classifier once."""
 
     def __init__(self, settings: Settings, base: Path) -> None:
@@ -218,6 +57,7 @@ class _Builder:
         self._knowledge = self._load_knowledge()
 
     def app(self) -> App:
+        """The whole app; its session is still closed."""
         settings = self._settings
         checks = [self._check(name, table) for name, table in settings.checks.items()]
         door = FrontDoor(checks, self._answerer(), policy=self._policy())
@@ -226,6 +66,7 @@ class _Builder:
         return App(settings, door, self._knowledge, self.session, fingerprint, models, self._judged_by)
 
     def models(self) -> dict[str, Model]:
+        """The models of the config by name, with their policies around them."""
         return {name: self._model(name) for name in self._settings.models}
 
     def _load_knowledge(self) -> Knowledge | None:
