@@ -4,7 +4,7 @@ No check sees less than the answerer does. Every part that is not of an origin t
 threat check; what no check can read is named, never skipped.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -33,6 +33,8 @@ class Part:
         unread: kind of content that no check can read ("image_url"), or None.
         refused: True for a customer's turn that was refused before: the answerer does not see it.
         message: the message as the answerer's model gets it, or None where that gets none.
+        number: of the message in its request that it came with, from 0; -1 where it is no message.
+        judged: True where every check has passed it in an earlier request of the same turn.
     """
 
     origin: Origin
@@ -40,6 +42,8 @@ class Part:
     unread: str | None = None
     refused: bool = False
     message: Message | None = None
+    number: int = 0
+    judged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,10 @@ class Conversation:
                 parts.append(part)
         return Conversation(tuple(parts))
 
+    def after(self, number: int) -> "Conversation":
+        """The same, with the messages before this one marked as judged: checks read what is new."""
+        return Conversation(tuple(replace(part, judged=part.number < number) for part in self.parts))
+
     @property
     def question(self) -> str:
         """The customer's last text."""
@@ -96,6 +104,11 @@ class Conversation:
     def messages(self) -> tuple[Message, ...]:
         """What the answerer's model is given: all but the refused turns."""
         return tuple(part.message for part in self.parts if part.message is not None and not part.refused)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The numbers of these messages in their request."""
+        return tuple(part.number for part in self.parts if part.message is not None and not part.refused)
 
     @property
     def size(self) -> int:
@@ -133,7 +146,7 @@ def scope_subject(conversation: Conversation) -> Subject:
         # Only refused turns: the newest of them is what stands to be judged.
         return Subject((Part("customer", conversation.question),))
     context = tuple(part for part in kept[:last] if part.origin in ("customer", "assistant"))
-    return Subject((kept[last],), context)
+    return Subject(_new((kept[last],)), context)
 
 
 def threat_subject(conversation: Conversation, trusted: Collection[Origin] = ()) -> Subject:
@@ -144,7 +157,7 @@ def threat_subject(conversation: Conversation, trusted: Collection[Origin] = ())
     parts = conversation.parts
     if len(parts) == 1 and parts[0].unread is None and not trusted:
         return Subject(parts)
-    parts = tuple(part for part in parts if part.origin not in trusted)
+    parts = _new(part for part in parts if part.origin not in trusted)
     unread = tuple(part.unread for part in standing(parts) if part.unread is not None)
     return Subject(parts, unread=unread)
 
@@ -156,9 +169,13 @@ def moderation_subject(conversation: Conversation, trusted: Collection[Origin] =
     hate and violence without being inappropriate, and a customer is not to blame for them. Content that nobody can
     read counts as for the threat check.
     """
-    parts = tuple(part for part in conversation.parts if part.origin == "customer" and part.origin not in trusted)
+    parts = _new(part for part in conversation.parts if part.origin == "customer" and part.origin not in trusted)
     unread = tuple(part.unread for part in standing(parts) if part.unread is not None)
     return Subject(parts, unread=unread)
+
+
+def _new(parts: Iterable[Part]) -> tuple[Part, ...]:
+    return tuple(part for part in parts if not part.judged)
 
 
 def standing(parts: tuple[Part, ...]) -> tuple[Part, ...]:
@@ -175,6 +192,8 @@ def _parts(message: Any, number: int) -> list[Part]:
     if origin is None:
         raise UsageError(f"{where}.role: found {role!r}, allowed are {', '.join(_ROLES)}")
     text, unread = _text(message.get("content"), where)
+    named = message.get("name") or ""
+    names = [Part(origin, _name(named, f"{where}.name"), number=number)] if named else []
     calls = message.get("tool_calls") or ()
     if not isinstance(calls, Sequence) or isinstance(calls, str):
         raise UsageError(f"{where}.tool_calls: a list of tool calls")
@@ -190,8 +209,9 @@ def _parts(message: Any, number: int) -> list[Part]:
     message_sent = Message("tool" if role == "function" else str(role), text, tuple(sent_calls), call_id or None)
     # The text comes last: it is what a customer's last part stands for.
     return [
-        *(Part(origin, "", unread=kind) for kind in unread),
-        Part(origin, "\n".join(read), message=message_sent),
+        *names,
+        *(Part(origin, "", unread=kind, number=number) for kind in unread),
+        Part(origin, "\n".join(read), message=message_sent, number=number),
     ]
 
 

@@ -1,0 +1,276 @@
+"""Somebody else's chat completions, passed on byte for byte: the caller's request in, the upstream's own bytes out.
+
+Nothing is written anew: what is emitted, put together, is what the upstream sent, cut where one event ends and the
+next begins. Each event is read all the same, so that a stream that breaks, or says that it has, is an error here and
+never a short answer there.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import aiohttp
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+from quorate.engine import Timeout, clock, spend
+from quorate.errors import BadReply, ModelError, StreamBroken, UsageError
+from quorate.events import Usage
+from quorate.models.http import Session, mapped, proxy_for, read_bounded, read_start, status_error
+from quorate.models.openai import Price, Timeouts
+
+_CHARS_PER_TOKEN = 4
+MAX_EVENT_BYTES = 1 << 20
+_ENDS = (b"\n\n", b"\n\r\n", b"\r\r")  # The middle one ends lines of either kind.
+
+Emit = Callable[[bytes], Awaitable[None]]
+
+
+class Pace(Protocol):
+    """Room at the upstream, as `Limiter` keeps it, and what the upstream says of its own limits."""
+
+    def take(self) -> bool:
+        """Take room at once; False where there is none."""
+
+    async def turn(self) -> None:
+        """Wait for room and take it."""
+
+    def leave(self) -> None:
+        """Give the room back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """How a relayed reply ended.
+
+    Attributes:
+        content_type: of the upstream's reply.
+        model: who answered, as the upstream names it.
+        usage: tokens and money.
+    """
+
+    content_type: str
+    model: str
+    usage: Usage
+
+
+class Relay:
+    """One upstream behind one base URL.
+
+    Args:
+        base_url: up to and including the version; a query is kept.
+        session: shared by all models; must be open when a call is made.
+        pace: room at the upstream; None for no bound.
+        api_key: sent as a bearer token; never shown. The caller's own is never passed on.
+        timeouts: for each call.
+        price: for the usage's cost.
+        saw: told the status and headers of every reply.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        session: Session,
+        pace: Pace | None = None,
+        api_key: str | None = None,
+        timeouts: Timeouts | None = None,
+        price: Price | None = None,
+        saw: Callable[[int, CIMultiDictProxy[str]], None] | None = None,
+    ) -> None:
+        base = URL(base_url)
+        if base.scheme not in ("http", "https") or not base.host:
+            raise UsageError(f"base_url must be an http(s) address with a host, got one of scheme {base.scheme!r}")
+        self._url = base.joinpath("chat", "completions").with_query(base.query)
+        self.where = f"the upstream at {base.host}"
+        self._session = session
+        self._pace = pace
+        self._key = api_key
+        self._headers = CIMultiDict({"Authorization": f"Bearer {api_key}"}) if api_key else None
+        self._proxy = proxy_for(self._url)
+        self._timeouts = timeouts or Timeouts()
+        self._price = price or Price()
+        self._saw = saw
+
+    def __repr__(self) -> str:
+        return f"Relay({self.where!r})"
+
+    async def send(self, body: bytes, emit: Emit, *, stream: bool) -> Relayed:
+        """Ask, and emit the reply's bytes: events as they come where it is streamed, all of it at once otherwise.
+
+        Cancelling it closes the connection. Records its usage with `quorate.engine.spend`, estimated where the
+        upstream gave no count.
+
+        Raises:
+            ModelUnavailable: no connection, a timeout, a 5xx; `RateLimited` for a 429.
+            ModelRefused: another status than 200, a redirect among them.
+            BadReply: the reply, or its first event, is not a chat completion.
+            StreamBroken: the stream ended, or broke, after its first event.
+            LimitExceeded: there is no room to run or to wait.
+        """
+        if self._pace is not None and not self._pace.take():
+            await self._pace.turn()
+        reading = _Reading(self.where, emit, len(body))
+        try:
+            return await self._ask(body, reading, stream=stream)
+        except asyncio.CancelledError:
+            reading.cut = True
+            raise
+        except (aiohttp.ClientError, OSError, ModelError) as error:
+            ours = error if isinstance(error, ModelError) else mapped(self.where, error)
+            raise (StreamBroken(str(ours)) if reading.spoke else ours) from None
+        finally:
+            spend(reading.used(self._price))
+            if self._pace is not None:
+                self._pace.leave()
+
+    async def _ask(self, body: bytes, reading: "_Reading", *, stream: bool) -> Relayed:
+        times, start_s = self._timeouts, clock.now()
+        payload = aiohttp.BytesPayload(body, content_type="application/json")
+        with clock.timeout(min(times.first_s if stream else times.total_s, times.total_s)) as patience:
+            async with self._session.client.post(
+                self._url, data=payload, headers=self._headers, proxy=self._proxy, allow_redirects=False
+            ) as response:
+                if self._saw is not None:
+                    self._saw(response.status, response.headers)
+                if response.status != 200:
+                    reading.counts = (0, 0)
+                    raise await self._refusal(response)
+                if stream:
+                    await self._stream(response, reading, patience=patience, start_s=start_s)
+                else:
+                    await reading.whole(await read_bounded(response))
+                kind = response.headers.get("Content-Type", "application/json")
+        return Relayed(kind, reading.model, reading.used(self._price))
+
+    async def _stream(
+        self, response: aiohttp.ClientResponse, reading: "_Reading", *, patience: Timeout, start_s: float
+    ) -> None:
+        times, frames = self._timeouts, Frames()
+        end_s = start_s + times.total_s
+        while chunk := await response.content.readany():
+            whole = frames.feed(chunk)
+            if not whole:
+                continue
+            patience.reschedule(end_s)  # The reader's pace is not the upstream's fault.
+            said = await reading.events(whole)
+            if reading.done:
+                return
+            if said:  # Comments, as gateways send them to keep a connection, are no token.
+                limit_s = clock.now() + times.idle_s if reading.spoke else start_s + times.first_s
+                patience.reschedule(min(end_s, limit_s))
+        raise StreamBroken(f"{self.where}: the stream ended before its end")
+
+    async def _refusal(self, response: aiohttp.ClientResponse) -> ModelError:
+        text = (await read_start(response, 1 << 16)).decode(errors="replace")
+        # Where it is not OpenAI's error shape, the text as it came is all there is.
+        with suppress(ValueError, KeyError, TypeError):
+            text = str(json.loads(text)["error"]["message"])
+        hidden = text.replace(self._key, "[key]") if self._key else text
+        return status_error(self.where, response, message=hidden)
+
+
+class Frames:
+    """Server-sent events, whole and unchanged: bytes in, bytes out up to the end of the last finished event."""
+
+    def __init__(self, *, max_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._rest = bytearray()
+        self._max = max_bytes
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take bytes; return the finished events among all that came so far, as they came.
+
+        Raises:
+            BadReply: one event grew beyond the bound.
+        """
+        seen = max(0, len(self._rest) - 2)  # An end may have begun there.
+        self._rest += chunk
+        end = max(at + len(mark) if (at := self._rest.rfind(mark, seen)) >= 0 else 0 for mark in _ENDS)
+        if len(self._rest) - end > self._max:
+            raise BadReply(f"one event of the stream is longer than {self._max} bytes")
+        whole = bytes(self._rest[:end])
+        del self._rest[:end]
+        return whole
+
+
+def events_in(whole: bytes) -> list[bytes]:
+    """The `data` of each event in finished events; comments and other fields have none."""
+    found: list[bytes] = []
+    lines: list[bytes] = []
+    for line in whole.splitlines():
+        if not line:
+            if lines:
+                found.append(b"\n".join(lines))
+                lines = []
+        elif line.startswith(b"data:"):
+            lines.append(line[6:] if line.startswith(b"data: ") else line[5:])
+    return found
+
+
+class _Reading:
+    """A reply while it is passed on. What is read of it decides only where it ends and what it cost."""
+
+    def __init__(self, where: str, emit: Emit, asked: int) -> None:
+        self._where = where
+        self._emit = emit
+        self._asked = asked
+        self.cut = False
+        self.done = False
+        self.spoke = False
+        self.model = ""
+        self.pieces = 0
+        self.counts: tuple[int, int] | None = None
+
+    async def whole(self, body: bytes) -> None:
+        """Pass on a reply that is not streamed."""
+        data = self._parse(body)
+        choices = data.get("choices")
+        if not isinstance(choices, list) or not choices:
+            raise BadReply(f"{self._where}: the reply has no choice")
+        self._note(data)
+        self.spoke = self.done = True
+        await self._emit(body)
+
+    async def events(self, whole: bytes) -> bool:
+        """Pass finished events on; tells whether there was more in them than comments."""
+        found = events_in(whole)
+        for data in found:
+            if data == b"[DONE]":
+                self.done = True
+                continue
+            event = self._parse(data)
+            if event.get("error") is not None:
+                said = str(event["error"])[:200]
+                raise BadReply(f"{self._where}: it says {said!r}")
+            self._note(event)
+            self.pieces += 1
+        self.spoke = self.spoke or bool(found)
+        await self._emit(whole)
+        return bool(found)
+
+    def used(self, price: Price) -> Usage:
+        """What the call has cost so far."""
+        read, written = self.counts if self.counts is not None else (self._asked // _CHARS_PER_TOKEN, self.pieces)
+        cost = (read * price.input_usd + written * price.output_usd) / 1e6
+        return Usage(1, read, written, cost, estimated=self.counts is None, cut_calls=int(self.cut))
+
+    def _note(self, data: dict[str, Any]) -> None:
+        if not self.model and isinstance(name := data.get("model"), str):
+            self.model = name[:200]
+        usage = data.get("usage")
+        if isinstance(usage, dict):
+            read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
+            if isinstance(read, int) and isinstance(written, int) and 0 <= read < 1 << 40 and 0 <= written < 1 << 40:
+                self.counts = (read, written)
+
+    def _parse(self, data: bytes) -> dict[str, Any]:
+        try:
+            found = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise BadReply(f"{self._where}: not JSON") from error
+        if not isinstance(found, dict):
+            raise BadReply(f"{self._where}: not a JSON object")
+        return found
