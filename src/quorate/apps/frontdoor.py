@@ -8,7 +8,7 @@ turns the run's ends into a decision that people and programs can read.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Literal, NamedTuple, Self
 
 from quorate.apps.answer import Answer, Answerer
@@ -33,6 +33,7 @@ ANSWER = "answer"
 RESERVED = frozenset((ANSWER, "deadline"))
 """What no check can be named, because `decided_by` and timelines use it."""
 Source = str | Conversation | Sequence[Mapping[str, Any]]
+NONE: Mapping[str, Verdict] = MappingProxyType({})
 RowOutcome = Literal["pass", "flag", "abstain", "error", "cancelled"]
 
 
@@ -176,22 +177,41 @@ class FrontDoor:
         Raises:
             UsageError: the conversation has no readable form.
         """
-        response = Response(self, conversation, answer=False, evaluate_all=evaluate_all)
+        response = Response(self, conversation, evaluate_all=evaluate_all)
         async with response.run as run:
             await run.decided()
             if evaluate_all:
                 await run.finished()
         return response.report()
 
-    def respond(self, conversation: Source, *, evaluate_all: bool = False) -> "Response":
+    def respond(
+        self,
+        conversation: Source,
+        *,
+        evaluate_all: bool = False,
+        answerer: Answerer | None = None,
+        reuse: Mapping[str, Verdict] = NONE,
+        speculate: bool = True,
+    ) -> "Response":
         """Decide, and answer beside it; use as `async with door.respond(...) as response`.
+
+        Args:
+            conversation: a text, or messages in the chat completions shape.
+            evaluate_all: let every check finish, for tuning and audit; the decision stays the same.
+            answerer: who answers this one; by default the door's own.
+            reuse: verdicts of an earlier request of the same turn, by check; they stand for checks to which nothing
+                in the conversation is new.
+            speculate: False lets this answer wait for the verdict.
 
         Raises:
             UsageError: there is no answerer.
         """
-        if self.answerer is None:
+        chosen = answerer if answerer is not None else self.answerer
+        if chosen is None:
             raise UsageError("this front door has no answerer: give it one, or use decide()")
-        return Response(self, conversation, answer=True, evaluate_all=evaluate_all)
+        return Response(
+            self, conversation, answerer=chosen, evaluate_all=evaluate_all, reuse=reuse, speculate=speculate
+        )
 
 
 class Response:
@@ -202,17 +222,31 @@ class Response:
     cancels what still runs.
     """
 
-    def __init__(self, door: FrontDoor, source: Source, *, answer: bool, evaluate_all: bool) -> None:
+    def __init__(
+        self,
+        door: FrontDoor,
+        source: Source,
+        *,
+        answerer: Answerer | None = None,
+        evaluate_all: bool = False,
+        reuse: Mapping[str, Verdict] = NONE,
+        speculate: bool = True,
+    ) -> None:
         self._door = door
         policy = door.policy
         conversation = Conversation.of(source).without_replays(door.said)
         self._conversation = conversation
-        self._answerer = door.answerer if answer else None
-        self.speculated = self._answerer is not None and policy.speculate and self._answerer.effects != "unknown"
+        self._answerer = answerer
+        may = speculate and policy.speculate
+        self.speculated = may and answerer is not None and answerer.effects != "unknown"
         subjects = {kind: SUBJECTS[kind](conversation, policy.trusted) for kind in door.kinds}
+        self._reused = {
+            name: reuse[name] for name, check in door.checks.items() if name in reuse and not subjects[check.kind].parts
+        }
         branches = [
             Branch(check.id, partial(check.run, subjects[check.kind]), check.timeout_s)
             for check in door.checks.values()
+            if check.id not in self._reused
         ]
         merge = self._merge()
         if evaluate_all:
@@ -223,7 +257,8 @@ class Response:
         self._told = False
 
     def _merge(self) -> Merge[Admission]:
-        guards, rule, policy = self._door.guards, self._door.rule, self._door.policy
+        guards = {name: on_error for name, on_error in self._door.guards.items() if name not in self._reused}
+        rule, policy = self._door.rule, self._door.policy
         if self._answerer is None:
             return Veto(guards, rule=rule, decide_timeout_s=policy.decide_timeout_s)
         answer: Branch[Answer] = Branch(ANSWER, self._work, None)
@@ -303,6 +338,8 @@ class Response:
         )
 
     def _row(self, check: str) -> Row:
+        if (v := self._reused.get(check)) is not None:
+            return Row(check, v.outcome, v.score, v.category, v.reason, v.model, v.version, 0.0)
         span, end = self.run.timeline[check], self.run.ended.get(check)
         elapsed_ms = 1000 * ((span.ended_s or 0.0) - (span.started_s or 0.0)) if span.ended_s is not None else 0.0
         match end:

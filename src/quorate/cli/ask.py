@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 from quorate.apps.frontdoor import Decision
-from quorate.cli.output import as_json
+from quorate.apps.report import as_json
 from quorate.cli.render import console, draw
 from quorate.cli.safe import safe
 from quorate.errors import UsageError

@@ -66,7 +66,7 @@ class Job:
 
 
 async def _tiers(door: FrontDoor, row: Row) -> dict[str, Any]:
-    response = Response(door, row.source, answer=False, evaluate_all=True)
+    response = Response(door, row.source, evaluate_all=True)
     async with response.run as run:
         await run.finished()
     ends = response.run.ended

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
+from quorate.apps.report import as_json
 from quorate.cli.ask import opened
 from quorate.cli.confusion import Confusion
 from quorate.cli.job import Job, run_job, sensible
-from quorate.cli.output import as_json
 from quorate.cli.rows import Row, say
 
 

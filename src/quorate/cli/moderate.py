@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from quorate.apps.moderate import Moderation, Moderator, local_evaluator
+from quorate.apps.report import usage_json
 from quorate.checks.verdict import CheckKind
 from quorate.cli.ballots import alone, panel_key
 from quorate.cli.confusion import Confusion, violates
 from quorate.cli.job import Job, run_job, sensible
-from quorate.cli.output import usage_json
 from quorate.cli.rows import Row, say
 from quorate.errors import UsageError
 from quorate.settings import Settings, load_settings

@@ -8,6 +8,7 @@ from quorate.checks import Check
 from quorate.knowledge import Knowledge
 from quorate.models import Model
 from quorate.models.http import Session
+from quorate.models.relay import Relay
 from quorate.settings import Settings
 
 
@@ -23,6 +24,7 @@ class App:
         fingerprint: changes with anything that decisions depend on: config, prompts, weights, help centre.
         models: the models of the config by name, with their policies around them.
         versions: what judges each check: weights, prompts and models, in one line.
+        relay: the upstream that answers in place of the door's own answerer, or None where there is none.
     """
 
     settings: Settings
@@ -32,6 +34,7 @@ class App:
     fingerprint: str
     models: Mapping[str, Model]
     versions: Mapping[str, str]
+    relay: Relay | None = None
 
     @property
     def notes(self) -> list[str]:

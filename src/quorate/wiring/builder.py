@@ -28,7 +28,8 @@ from quorate.models.local import Languages, LocalModeration, LocalScope, LocalTh
 from quorate.models.local.taught import recall
 from quorate.models.openai import OpenAIModel, Price, Timeouts
 from quorate.models.policies import Fallback, Hedge, Limit, Limiter, Retry
-from quorate.settings import KINDS, LOCAL, CheckTable, ModelTable, Settings, api_key, resolve
+from quorate.models.relay import Relay
+from quorate.settings import KINDS, LOCAL, CheckTable, ModelTable, Settings, UpstreamTable, api_key, resolve
 from quorate.wiring.app import App
 from quorate.wiring.texts import scope_texts
 
@@ -45,7 +46,8 @@ class Builder:
     def __init__(self, settings: Settings, base: Path) -> None:
         self._settings = settings
         self._base = base
-        tables = settings.models.values()
+        upstream = settings.upstream
+        tables: list[ModelTable | UpstreamTable] = [*settings.models.values(), *([upstream] if upstream is not None else [])]
         ca_files = {resolve(base, table.ca_file) for table in tables if table.ca_file is not None}
         if len(ca_files) > 1:
             raise ConfigError("models", ["ca_file: all models share one session, so name one file for all of them"])
@@ -63,7 +65,7 @@ class Builder:
         door = FrontDoor(checks, self._answerer(), policy=self._policy())
         models = self.models()
         fingerprint = key_of(settings.model_dump_json(), self._versions)
-        return App(settings, door, self._knowledge, self.session, fingerprint, models, self._judged_by)
+        return App(settings, door, self._knowledge, self.session, fingerprint, models, self._judged_by, self._relay())
 
     def models(self) -> dict[str, Model]:
         """The models of the config by name, with their policies around them."""
@@ -174,6 +176,19 @@ class Builder:
         self._versions.append(classifier.version)
         spoken = Counter(map(foreign, texts.sections or [""])).most_common(1)[0][0]
         return LocalScopeJudge(classifier, table.pass_below, table.threshold, foreign, spoken)
+
+    def _relay(self) -> Relay | None:
+        table = self._settings.upstream
+        if table is None:
+            return None
+        return Relay(
+            base_url=table.base_url,
+            session=self.session,
+            pace=Limiter(max_running=table.max_running, max_queued=table.max_queued),
+            api_key=api_key(table),
+            timeouts=Timeouts(table.first_s, table.idle_s, table.total_s),
+            price=Price(table.input_usd, table.output_usd),
+        )
 
     def _answerer(self) -> Answerer:
         table, company = self._settings.answer, self._settings.company
