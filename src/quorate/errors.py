@@ -14,6 +14,7 @@
     │   └── StreamBroken      the stream ended before its end
     ├── BranchTimeout         one branch ran out of its own time
     ├── DeadlineExceeded      the whole run ran out of its time
+    ├── ClientGone            whoever asked has left; nobody reads an answer any more
     └── RunFailed             a merge broke, or could not decide with what it got
 
 `status_hint` is the HTTP status that a service would answer with.
@@ -116,6 +117,12 @@ class DeadlineExceeded(QuorateError):
     """A run was ended because its time was up."""
 
     status_hint = 504
+
+
+class ClientGone(QuorateError):
+    """Whoever asked has left: the work for them was cancelled, and nobody reads an answer any more."""
+
+    status_hint = 499
 
 
 class RunFailed(QuorateError):

@@ -3,6 +3,7 @@
 from quorate.engine.alarm import Timeout
 from quorate.engine.arm import spend
 from quorate.engine.lanes import Lane, StopFlag, in_thread
+from quorate.engine.leaving import leaving
 from quorate.engine.run import (
     GRACE_S,
     HELD_BYTES,
@@ -13,12 +14,14 @@ from quorate.engine.run import (
     fan_out,
     observers,
 )
+from quorate.engine.supervised import Jobs, supervised
 from quorate.engine.timeline import Span, Timeline
 
 __all__ = [
     "GRACE_S",
     "HELD_BYTES",
     "TIMEOUT_S",
+    "Jobs",
     "Lane",
     "Observer",
     "Run",
@@ -29,6 +32,8 @@ __all__ = [
     "abandoned_tasks",
     "fan_out",
     "in_thread",
+    "leaving",
     "observers",
     "spend",
+    "supervised",
 ]
