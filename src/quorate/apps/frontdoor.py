@@ -23,11 +23,21 @@ from quorate.checks import (
     threat_subject,
 )
 from quorate.checks.conversation import Origin
-from quorate.checks.verdict import CheckKind
+from quorate.checks.verdict import CheckKind, CheckMode
 from quorate.engine import HELD_BYTES, TIMEOUT_S, Run, Timeline, fan_out
 from quorate.errors import UsageError
 from quorate.events import Answered, Branch, Cancelled, Context, Failed, Usage
-from quorate.merges import DECIDE_TIMEOUT_S, Admission, EvaluateAll, Guarded, Merge, Veto
+from quorate.merges import (
+    DECIDE_TIMEOUT_S,
+    ON_ERROR,
+    Admission,
+    EvaluateAll,
+    Guarded,
+    Merge,
+    Observed,
+    Ruling,
+    Veto,
+)
 
 ANSWER = "answer"
 RESERVED = frozenset((ANSWER, "deadline"))
@@ -37,7 +47,10 @@ RowOutcome = Literal["pass", "flag", "abstain", "error", "cancelled"]
 
 
 class Row(NamedTuple):
-    """One check's line in a decision; fields as in `Verdict`, with "error" and "cancelled" for checks without one."""
+    """One check's line in a decision; fields as in `Verdict`, with "error" and "cancelled" for checks without one.
+
+    `would` is what an observed check would have ruled; None for one that is enforced or has not ended by itself.
+    """
 
     check: str
     outcome: RowOutcome
@@ -47,6 +60,8 @@ class Row(NamedTuple):
     model: str
     version: str
     elapsed_ms: float
+    mode: CheckMode = "enforce"
+    would: Ruling | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,18 +164,24 @@ class FrontDoor:
         checks: what must pass; at least one.
         answerer: writes the answer; None for a door that only decides.
         policy: how it behaves.
+        observe: observe every check, whatever its mode, and enforce none: everything is admitted at once.
 
     Raises:
         UsageError: no check, two checks of one id, or a check named "answer" or "deadline".
     """
 
-    def __init__(self, checks: Sequence[Check], answerer: Answerer | None = None, *, policy: Policy) -> None:
+    def __init__(
+        self, checks: Sequence[Check], answerer: Answerer | None = None, *, policy: Policy, observe: bool = False
+    ) -> None:
         self.checks = {check.id: check for check in checks}
         if not checks or len(self.checks) != len(checks) or RESERVED & self.checks.keys():
             named = " or ".join(sorted(RESERVED))
             raise UsageError(f"a front door needs at least one check, each id once, none named {named}")
         self.kinds = frozenset(check.kind for check in checks)
-        self.guards = {check.id: check.on_error for check in checks}
+        enforced = [] if observe else [check for check in checks if check.mode == "enforce"]
+        self.guards = {check.id: check.on_error for check in enforced}
+        self.observed = self.checks.keys() - self.guards.keys()
+        self.egress = any(check.egress for check in enforced)
         self.rule = partial(ruling, self.checks)
         self.answerer = answerer
         self.policy = policy
@@ -168,6 +189,9 @@ class FrontDoor:
 
     async def decide(self, conversation: Source, *, evaluate_all: bool = False) -> Decision:
         """Decide without answering. Cancels what is still running when the decision is clear.
+
+        Returns when the observed checks have ended too, so that their rows are complete; the decision is not
+        theirs, and neither is its moment.
 
         Args:
             conversation: a text, or messages in the chat completions shape.
@@ -183,15 +207,20 @@ class FrontDoor:
                 await run.finished()
         return response.report()
 
-    def respond(self, conversation: Source, *, evaluate_all: bool = False) -> "Response":
+    def respond(self, conversation: Source, *, evaluate_all: bool = False, speculate: bool = True) -> "Response":
         """Decide, and answer beside it; use as `async with door.respond(...) as response`.
+
+        Args:
+            conversation: as for `decide`.
+            evaluate_all: as for `decide`.
+            speculate: False makes this answer wait for its verdict, as for a caller who has wasted too much.
 
         Raises:
             UsageError: there is no answerer.
         """
         if self.answerer is None:
             raise UsageError("this front door has no answerer: give it one, or use decide()")
-        return Response(self, conversation, answer=True, evaluate_all=evaluate_all)
+        return Response(self, conversation, answer=True, evaluate_all=evaluate_all, speculate=speculate)
 
 
 class Response:
@@ -199,16 +228,21 @@ class Response:
 
     Nothing is yielded before the decision: then the refusal or hand-over text, or the answer as it was held and
     as it goes on. An answer that breaks after its release raises from the iteration. Leaving the block early
-    cancels what still runs.
+    cancels what still runs; leaving it after the end of the iteration waits for the checks that are only observed.
     """
 
-    def __init__(self, door: FrontDoor, source: Source, *, answer: bool, evaluate_all: bool) -> None:
+    def __init__(
+        self, door: FrontDoor, source: Source, *, answer: bool, evaluate_all: bool, speculate: bool = True
+    ) -> None:
         self._door = door
         policy = door.policy
         conversation = Conversation.of(source).without_replays(door.said)
         self._conversation = conversation
         self._answerer = door.answerer if answer else None
-        self.speculated = self._answerer is not None and policy.speculate and self._answerer.effects != "unknown"
+        may = speculate and policy.speculate and not door.egress
+        self.speculated = self._answerer is not None and (
+            not door.guards or (may and self._answerer.effects != "unknown")
+        )
         subjects = {kind: SUBJECTS[kind](conversation, policy.trusted) for kind in door.kinds}
         branches = [
             Branch(check.id, partial(check.run, subjects[check.kind]), check.timeout_s)
@@ -216,7 +250,9 @@ class Response:
         ]
         merge = self._merge()
         if evaluate_all:
-            merge = EvaluateAll(merge, door.checks)
+            merge = EvaluateAll(merge, door.guards)
+        if door.observed:
+            merge = Observed(merge, door.observed)
         self.run: Run[Admission] = fan_out(
             branches, merge, timeout_s=policy.timeout_s, held_bytes=policy.held_bytes, grace_s=2.0
         )
@@ -225,9 +261,16 @@ class Response:
     def _merge(self) -> Merge[Admission]:
         guards, rule, policy = self._door.guards, self._door.rule, self._door.policy
         if self._answerer is None:
-            return Veto(guards, rule=rule, decide_timeout_s=policy.decide_timeout_s)
+            return Veto(guards, rule=rule, decide_timeout_s=policy.decide_timeout_s, unenforced=True)
         answer: Branch[Answer] = Branch(ANSWER, self._work, None)
-        return Guarded(guards, answer, rule=rule, speculate=self.speculated, decide_timeout_s=policy.decide_timeout_s)
+        return Guarded(
+            guards,
+            answer,
+            rule=rule,
+            speculate=self.speculated,
+            decide_timeout_s=policy.decide_timeout_s,
+            unenforced=True,
+        )
 
     async def _work(self, context: Context, /) -> Answer:
         if self._answerer is None:
@@ -289,7 +332,7 @@ class Response:
             reply = refusals.handover
         else:
             reply = self.answer.text if self.answer is not None else None
-        ended_s = timeline.ended_s if timeline.ended_s is not None else timeline.decided_s
+        ended_s = next((s for s in (timeline.closed_s, timeline.ended_s) if s is not None), timeline.decided_s)
         return Decision(
             decision.value,
             decision.by,
@@ -303,6 +346,21 @@ class Response:
         )
 
     def _row(self, check: str) -> Row:
+        row = self._enforced_row(check)
+        if check not in self._door.observed:
+            return row
+        return row._replace(mode="observe", would=self._would(check))
+
+    def _would(self, check: str) -> Ruling | None:
+        match self.run.ended.get(check):
+            case Answered(value=Verdict() as verdict):
+                return self._door.rule(verdict)
+            case Failed():
+                return ON_ERROR[self._door.checks[check].on_error]
+            case _:
+                return None
+
+    def _enforced_row(self, check: str) -> Row:
         span, end = self.run.timeline[check], self.run.ended.get(check)
         elapsed_ms = 1000 * ((span.ended_s or 0.0) - (span.started_s or 0.0)) if span.ended_s is not None else 0.0
         match end:
