@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from quorate.engine import Run, fan_out
 from quorate.errors import DeadlineExceeded
-from quorate.events import Answered, Branch, Delta, Expired, Failed
+from quorate.events import Answered, Branch, Delta, Ended, Expired, Failed, Started
 from quorate.merges import (
     UNDECIDED,
     Collect,
     EvaluateAll,
     Guarded,
     Merge,
+    Observed,
     Race,
     Sections,
     Step,
@@ -151,6 +152,41 @@ def test_evaluating_all_changes_nothing_but_the_end(drawn: Any) -> None:
     assert fed >= set(policies)
 
 
+@PURE
+@given(guard_events(), st.data(), st.booleans(), st.booleans())
+def test_an_observed_guard_changes_nothing(drawn: Any, data: st.DataObject, speculate: bool, audit: bool) -> None:
+    """Observed: the same steps at the same events, whatever is observed and when; done when all of that has ended."""
+    policies, _, events = drawn
+    names = ["o0", "o1"][: data.draw(st.integers(1, 2))]
+    kinds = st.sampled_from((*RULINGS, "fail", "cancel"))
+    seen = [[Started(n, 0.0), Delta(n, 0.0, "o"), end_event(n, k := data.draw(kinds), k)] for n in names]
+    mixed = data.draw(interleaved([events, *seen]))
+
+    def make() -> Merge[Any]:
+        merge: Merge[Any] = Guarded(
+            policies,
+            Branch("answer", None),  # type: ignore[arg-type]
+            rule=lambda value: value,
+            speculate=speculate,
+        )
+        return EvaluateAll(merge, policies) if audit else merge
+
+    plain, watched = play(make(), events), play(Observed(make(), names), mixed)
+    ours = [s for s, fed in zip(watched[1:], mixed, strict=False) if fed.branch not in names]
+    for a, b in zip(plain[1:], ours, strict=False):
+        assert (a.decision, a.release, a.commit, str(a.fail)) == (b.decision, b.release, b.commit, str(b.fail))
+        assert (a.closed or a.done) == b.closed
+        assert set(a.cancel) <= set(b.cancel) and not {c.branch for c in b.cancel} & set(names)
+    theirs = [(s, fed) for s, fed in zip(watched[1:], mixed, strict=False) if fed.branch in names]
+    for s, fed in theirs:
+        discard = (fed,) if isinstance(fed, Delta) else ()
+        assert s._replace(done=False) == Step(discard=discard)
+    assert watched[-1].done or len(watched) == len(mixed) + 1
+    if watched[-1].done:
+        assert len(ours) >= len(plain) - 1
+        assert sum(isinstance(fed, Ended) for _, fed in theirs) == len(names)
+
+
 # Streams.
 
 
@@ -236,7 +272,7 @@ class Case:
         value = strictest([*(ruling for ruling, _ in came), *late])
         return value, limit_s if late else max(at_s for _, at_s in came)
 
-    def run(self, stage: Stage) -> Run[Any]:
+    def run(self, stage: Stage, observed: tuple[Script, ...] = ()) -> Run[Any]:
         policies = {f"g{i}": policy for i, (_, policy) in enumerate(self.guards)}
         answer = stage.branch("answer", self.answer)
         merge: Merge[Any] = Guarded(
@@ -248,6 +284,9 @@ class Case:
         )
         branches = [stage.branch(f"g{i}", script) for i, (script, _) in enumerate(self.guards)]
         merge = EvaluateAll(merge, policies) if self.audit else merge
+        if observed:
+            branches += [stage.branch(f"o{i}", script) for i, script in enumerate(observed)]
+            merge = Observed(merge, [f"o{i}" for i in range(len(observed))])
         return fan_out(branches, merge, timeout_s=self.run_s, held_bytes=self.held)
 
 
@@ -287,6 +326,26 @@ def test_nothing_leaves_a_guarded_run_before_its_guards(case: Case, reader: Read
     if reader.stays and value == "admit" and run.outcome == "done":
         assert seen.text == case.answer.text
     _check_the_end(case, run, reader)
+
+
+@ENGINE
+@given(cases, readers, st.lists(guard_scripts, min_size=1, max_size=2).map(tuple))
+def test_what_is_observed_holds_nothing(case: Case, reader: Reader, observed: tuple[Script, ...]) -> None:
+    """An observed branch changes neither the decision, nor its moment, nor what a reader gets and when; it runs on."""
+    stages = Stage(), Stage()
+    plain, watched = case.run(stages[0]), case.run(stages[1], observed)
+    seen, same = perform(plain, stages[0], reader), perform(watched, stages[1], reader)
+    assert (watched.decision, watched.timeline.decided_s) == (plain.decision, plain.timeline.decided_s)
+    assert same.read == seen.read
+    assert stages[1].effects == stages[0].effects
+    assert str(watched.error) == str(plain.error)
+    event(f"{plain.outcome}, {watched.outcome}")
+    if watched.outcome == "done":
+        for i, script in enumerate(observed):
+            span = watched.timeline[f"o{i}"]
+            if script.ends_s < case.run_s:
+                assert span.ended_s == script.ends_s
+                assert span.ended == ("failed" if script.end == "fail" else "answered")
 
 
 def _check_the_end(case: Case, run: Run[Any], reader: Reader) -> None:

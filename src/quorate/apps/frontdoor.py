@@ -23,11 +23,21 @@ from quorate.checks import (
     threat_subject,
 )
 from quorate.checks.conversation import Origin
-from quorate.checks.verdict import CheckKind
+from quorate.checks.verdict import CheckKind, CheckMode
 from quorate.engine import HELD_BYTES, TIMEOUT_S, Run, Timeline, fan_out
 from quorate.errors import UsageError
 from quorate.events import Answered, Branch, Cancelled, Context, Failed, Usage
-from quorate.merges import DECIDE_TIMEOUT_S, Admission, EvaluateAll, Guarded, Merge, Veto
+from quorate.merges import (
+    DECIDE_TIMEOUT_S,
+    ON_ERROR,
+    Admission,
+    EvaluateAll,
+    Guarded,
+    Merge,
+    Observed,
+    Ruling,
+    Veto,
+)
 
 ANSWER = "answer"
 RESERVED = frozenset((ANSWER, "deadline"))
@@ -38,7 +48,10 @@ RowOutcome = Literal["pass", "flag", "abstain", "error", "cancelled"]
 
 
 class Row(NamedTuple):
-    """One check's line in a decision; fields as in `Verdict`, with "error" and "cancelled" for checks without one."""
+    """One check's line in a decision; fields as in `Verdict`, with "error" and "cancelled" for checks without one.
+
+    `would` is what an observed check would have ruled; None for one that is enforced or has not ended by itself.
+    """
 
     check: str
     outcome: RowOutcome
@@ -48,6 +61,8 @@ class Row(NamedTuple):
     model: str
     version: str
     elapsed_ms: float
+    mode: CheckMode = "enforce"
+    would: Ruling | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,18 +165,24 @@ class FrontDoor:
         checks: what must pass; at least one.
         answerer: writes the answer; None for a door that only decides.
         policy: how it behaves.
+        observe: observe every check, whatever its mode, and enforce none: everything is admitted at once.
 
     Raises:
         UsageError: no check, two checks of one id, or a check named "answer" or "deadline".
     """
 
-    def __init__(self, checks: Sequence[Check], answerer: Answerer | None = None, *, policy: Policy) -> None:
+    def __init__(
+        self, checks: Sequence[Check], answerer: Answerer | None = None, *, policy: Policy, observe: bool = False
+    ) -> None:
         self.checks = {check.id: check for check in checks}
         if not checks or len(self.checks) != len(checks) or RESERVED & self.checks.keys():
             named = " or ".join(sorted(RESERVED))
             raise UsageError(f"a front door needs at least one check, each id once, none named {named}")
         self.kinds = frozenset(check.kind for check in checks)
-        self.guards = {check.id: check.on_error for check in checks}
+        enforced = [] if observe else [check for check in checks if check.mode == "enforce"]
+        self.guards = {check.id: check.on_error for check in enforced}
+        self.observed = self.checks.keys() - self.guards.keys()
+        self.egress = any(check.egress for check in enforced)
         self.rule = partial(ruling, self.checks)
         self.answerer = answerer
         self.policy = policy
@@ -169,6 +190,9 @@ class FrontDoor:
 
     async def decide(self, conversation: Source, *, evaluate_all: bool = False) -> Decision:
         """Decide without answering. Cancels what is still running when the decision is clear.
+
+        Returns when the observed checks have ended too, so that their rows are complete; the decision is not
+        theirs, and neither is its moment.
 
         Args:
             conversation: a text, or messages in the chat completions shape.
@@ -219,7 +243,7 @@ class Response:
 
     Nothing is yielded before the decision: then the refusal or hand-over text, or the answer as it was held and
     as it goes on. An answer that breaks after its release raises from the iteration. Leaving the block early
-    cancels what still runs.
+    cancels what still runs; leaving it after the end of the iteration waits for the checks that are only observed.
     """
 
     def __init__(
@@ -237,20 +261,26 @@ class Response:
         conversation = Conversation.of(source).without_replays(door.said)
         self._conversation = conversation
         self._answerer = answerer
-        may = speculate and policy.speculate
-        self.speculated = may and answerer is not None and answerer.effects != "unknown"
+        may = speculate and policy.speculate and not door.egress
+        self.speculated = answerer is not None and (not door.guards or (may and answerer.effects != "unknown"))
         subjects = {kind: SUBJECTS[kind](conversation, policy.trusted) for kind in door.kinds}
-        self._reused = {
-            name: reuse[name] for name, check in door.checks.items() if name in reuse and not subjects[check.kind].parts
-        }
+        passed = {name: v for name, v in reuse.items() if name in door.checks and door.rule(v) == "admit"}
+        self._reused = {name: v for name, v in passed.items() if not subjects[door.checks[name].kind].parts}
+        if len(passed) < len(door.checks) and reuse:  # Who has no verdict on what came before reads all of it.
+            whole = conversation.after(0)
+            wholes = {kind: SUBJECTS[kind](whole, policy.trusted) for kind in door.kinds}
+        else:
+            wholes = subjects
         branches = [
-            Branch(check.id, partial(check.run, subjects[check.kind]), check.timeout_s)
-            for check in door.checks.values()
-            if check.id not in self._reused
+            Branch(name, partial(check.run, (subjects if name in passed else wholes)[check.kind]), check.timeout_s)
+            for name, check in door.checks.items()
+            if name not in self._reused
         ]
         merge = self._merge()
         if evaluate_all:
-            merge = EvaluateAll(merge, door.checks)
+            merge = EvaluateAll(merge, door.guards)
+        if door.observed:
+            merge = Observed(merge, door.observed)
         self.run: Run[Admission] = fan_out(
             branches, merge, timeout_s=policy.timeout_s, held_bytes=policy.held_bytes, grace_s=2.0
         )
@@ -260,9 +290,16 @@ class Response:
         guards = {name: on_error for name, on_error in self._door.guards.items() if name not in self._reused}
         rule, policy = self._door.rule, self._door.policy
         if self._answerer is None:
-            return Veto(guards, rule=rule, decide_timeout_s=policy.decide_timeout_s)
+            return Veto(guards, rule=rule, decide_timeout_s=policy.decide_timeout_s, unenforced=True)
         answer: Branch[Answer] = Branch(ANSWER, self._work, None)
-        return Guarded(guards, answer, rule=rule, speculate=self.speculated, decide_timeout_s=policy.decide_timeout_s)
+        return Guarded(
+            guards,
+            answer,
+            rule=rule,
+            speculate=self.speculated,
+            decide_timeout_s=policy.decide_timeout_s,
+            unenforced=True,
+        )
 
     async def _work(self, context: Context, /) -> Answer:
         if self._answerer is None:
@@ -324,7 +361,7 @@ class Response:
             reply = refusals.handover
         else:
             reply = self.answer.text if self.answer is not None else None
-        ended_s = timeline.ended_s if timeline.ended_s is not None else timeline.decided_s
+        ended_s = next((s for s in (timeline.closed_s, timeline.ended_s) if s is not None), timeline.decided_s)
         return Decision(
             decision.value,
             decision.by,
@@ -338,6 +375,23 @@ class Response:
         )
 
     def _row(self, check: str) -> Row:
+        row = self._told_row(check)
+        if check not in self._door.observed:
+            return row
+        return row._replace(mode="observe", would=self._would(check))
+
+    def _would(self, check: str) -> Ruling | None:
+        if (reused := self._reused.get(check)) is not None:
+            return self._door.rule(reused)
+        match self.run.ended.get(check):
+            case Answered(value=Verdict() as verdict):
+                return self._door.rule(verdict)
+            case Failed():
+                return ON_ERROR[self._door.checks[check].on_error]
+            case _:
+                return None
+
+    def _told_row(self, check: str) -> Row:
         if (v := self._reused.get(check)) is not None:
             return Row(check, v.outcome, v.score, v.category, v.reason, v.model, v.version, 0.0)
         span, end = self.run.timeline[check], self.run.ended.get(check)

@@ -11,6 +11,7 @@ from quorate.merges import OnError, Ruling
 VerdictOutcome = Literal["pass", "flag", "abstain"]
 OnAbstain = Literal["next_tier", "escalate", "admit"]
 CheckKind = Literal["scope", "threat", "moderation"]
+CheckMode = Literal["enforce", "observe"]
 
 MAX_CHARS = 200_000
 """Default for the longest text a check reads, in characters: some forty pages."""
@@ -60,6 +61,8 @@ class Check:
         on_abstain: what an abstention of its last tier means: "admit", or an escalation.
         on_unread: what content means that no check can read, such as an image.
         max_chars: longer subjects are flagged as too long.
+        mode: "observe" runs it and records what it would have ruled; it holds nothing and decides nothing.
+        egress: the answer waits for the verdict, as where nothing may leave the house before this check has passed.
     """
 
     id: str
@@ -71,6 +74,8 @@ class Check:
     on_abstain: OnAbstain = "escalate"
     on_unread: OnError = "block"
     max_chars: int = MAX_CHARS
+    mode: CheckMode = "enforce"
+    egress: bool = False
 
     async def run(self, subject: Subject, _context: Context | None = None, /) -> Verdict:
         """Judge, and sign the verdict with the check's id; `partial(check.run, subject)` is a branch's work.

@@ -46,6 +46,7 @@ def draw(out: Console, decision: Decision) -> None:
 
 def _told(row: Row) -> Text:
     score = "" if row.score is None else f" {row.score:.2f}"
+    score += "  (only observed)" if row.mode == "observe" else ""
     return Text(f"{row.outcome}{score}  {safe(row.reason, lines=False)}", style=_MARKS[row.outcome])
 
 

@@ -1,7 +1,7 @@
 """The engine: the only code that starts tasks, reads the clock and cancels."""
 
 from quorate.engine.alarm import Timeout
-from quorate.engine.arm import spend
+from quorate.engine.arm import abandoned_tasks, spend
 from quorate.engine.lanes import Lane, StopFlag, in_thread
 from quorate.engine.leaving import leaving
 from quorate.engine.run import (
@@ -10,7 +10,6 @@ from quorate.engine.run import (
     TIMEOUT_S,
     Observer,
     Run,
-    abandoned_tasks,
     fan_out,
     observers,
 )

@@ -21,6 +21,11 @@ reaped: set[asyncio.Task[None]] = set()
 """Tasks of this process that ignored their cancellation and still run."""
 
 
+def abandoned_tasks() -> int:
+    """How many tasks of this process ignored their cancellation and still run."""
+    return len(reaped)
+
+
 def size_of(value: Any) -> int:
     """Bytes of a delta as back-pressure counts them: UTF-8 length of text, 64 for anything else."""
     if isinstance(value, str):

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
 from quorate.engine.alarm import Alarm
-from quorate.engine.arm import NOBODY, Arm, Common, current, reaped, size_of
+from quorate.engine.arm import NOBODY, Arm, Common, current, size_of
 from quorate.engine.timeline import Timeline
 from quorate.errors import DeadlineExceeded, RunFailed, UsageError
 from quorate.events import Answered, Branch, Cancelled, Delta, Ended, Event, Expired, Failed, Queued
@@ -53,11 +53,6 @@ observers: ContextVar[tuple[Observer, ...]] = ContextVar("quorate_observers", de
 """Who watches the runs started from here; wiring sets it."""
 
 
-def abandoned_tasks() -> int:
-    """How many tasks of this process ignored their cancellation and still run."""
-    return len(reaped)
-
-
 def fan_out(
     branches: Iterable[Branch[Any]],
     merge: Merge[R],
@@ -77,7 +72,8 @@ def fan_out(
 
     Returns:
         An async context manager. Inside the block, iterate it for what is released (as `Delta`s), and await
-        `decided()` for the outcome.
+        `decided()` for the outcome. The iteration ends when nothing more will be released; leaving the block before
+        that cancels what still runs, and after it waits for what the merge lets run on.
 
     Raises:
         UsageError: two branches share a name.
@@ -159,6 +155,12 @@ class Run(Generic[R]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        cut: asyncio.CancelledError | None = None
+        try:
+            while error is None and self.outcome == "running" and self.timeline.closed_s is not None:
+                await self._change()
+        except asyncio.CancelledError as late:
+            error = cut = late
         if self.outcome == "running":
             if isinstance(error, asyncio.CancelledError):
                 above = self._parent.cancel_why if self._parent is not None else None
@@ -171,6 +173,8 @@ class Run(Generic[R]):
                 await self._join()
         finally:
             self._close()
+        if cut is not None:
+            raise cut
 
     def __aiter__(self) -> Self:
         return self
@@ -181,7 +185,7 @@ class Run(Generic[R]):
                 delta = self._out.popleft()
                 self._arms[delta.branch].freed(size_of(delta.value))
                 return delta
-            if self.outcome != "running":
+            if self.outcome != "running" or self.timeline.closed_s is not None:
                 if self.error is not None:
                     raise self.error
                 raise StopAsyncIteration
@@ -241,8 +245,7 @@ class Run(Generic[R]):
             self._live -= 1
             self.ended[event.branch] = event  # type: ignore[assignment]
         if self._feeding:
-            if self._inbox is None:
-                self._inbox = deque()
+            self._inbox = self._inbox if self._inbox is not None else deque()
             self._inbox.append(event)
             return
         self._feeding = True
@@ -255,7 +258,7 @@ class Run(Generic[R]):
         self._feeding = False
         if not self._live:
             if self.decision is not None:
-                self._end("failed" if self.error is not None else "done", "all ended")
+                self._end("done", "all ended")
             elif self.outcome == "running":
                 self._fail(RunFailed("every branch has ended and the merge has not decided"), "undecided")
             self._wake()
@@ -295,16 +298,17 @@ class Run(Generic[R]):
         if step.decision is not None:
             self._decide(step.decision, cause)
         if step.release:
-            if self._out is None:
-                self._out = deque()
+            self._out = self._out if self._out is not None else deque()
             self._out.extend(step.release)
             self._wake()
         if step.fail is not None:
             self.error = self.error or step.fail
-        if step.done:
+        if (step.closed or step.done) and self.timeline.closed_s is None:
             self._critical(cause)
-            why = self.decision.why if self.decision is not None else "the run is over"
-            self._end("failed" if self.error is not None else "done", why)
+            self.timeline.closed_s = self._loop.time() - self._start_s
+            self._wake()
+        if step.done:
+            self._end("done", self.decision.why if self.decision is not None else "the run is over")
 
     def _decide(self, decision: Decision[R], cause: str | None) -> None:
         if self.decision is not None:
@@ -327,7 +331,9 @@ class Run(Generic[R]):
             self.feed(Expired("decide", now_s))
         if now_s >= self._deadline_s and self.outcome == "running":
             self.feed(Expired("deadline", now_s))
-            if self.outcome == "running":
+            if self.timeline.closed_s is not None:
+                self._end("done", "deadline")
+            elif self.outcome == "running":
                 self._fail(DeadlineExceeded(f"the run took longer than {self._timeout_s} s"), "deadline")
         self._wake()
 
@@ -338,7 +344,7 @@ class Run(Generic[R]):
     def _end(self, outcome: Outcome, why: str) -> None:
         if self.outcome != "running":
             return
-        self.outcome = outcome
+        self.outcome = "failed" if self.error is not None and outcome == "done" else outcome
         self.timeline.ended_s = self._loop.time() - self._start_s
         for arm in self._arms.values():
             arm.cancel(why)

@@ -68,6 +68,8 @@ class Timeline:
         run_id: names the run in records and logs.
         spans: one for each branch, in the order they were queued.
         decided_s: when the outcome was settled, in seconds since the start; None if it never was.
+        closed_s: when the merge was through and nothing more could be released, in seconds since the start; None
+            before, and where the run ended in another way.
         ended_s: when the run was over, None while it runs.
         critical: names of the branches that the decision and the end waited for, in that order.
         parent: (run id, branch) that this run is nested in, or None.
@@ -76,6 +78,7 @@ class Timeline:
     run_id: str
     spans: list[Span] = field(default_factory=list)
     decided_s: float | None = None
+    closed_s: float | None = None
     ended_s: float | None = None
     critical: tuple[str, ...] = ()
     parent: tuple[str, str] | None = None

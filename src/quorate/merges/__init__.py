@@ -9,12 +9,13 @@ from quorate.merges.base import (
     Decision,
     EvaluateAll,
     Merge,
+    Observed,
     Start,
     Step,
     Undecided,
 )
 from quorate.merges.electorate import Electorate
-from quorate.merges.guarded import DECIDE_TIMEOUT_S, Admission, Guarded, OnError, Ruling, Veto
+from quorate.merges.guarded import DECIDE_TIMEOUT_S, ON_ERROR, Admission, Guarded, OnError, Ruling, Veto
 from quorate.merges.race import Race
 from quorate.merges.scores import Combination, Mean, Median, Scored, Stacked, Trimmed
 from quorate.merges.sections import Sections, Stitched
@@ -26,6 +27,7 @@ __all__ = [
     "DECIDE_TIMEOUT_S",
     "EVERY",
     "NOTHING",
+    "ON_ERROR",
     "UNDECIDED",
     "Adaptive",
     "Admission",
@@ -44,6 +46,7 @@ __all__ = [
     "Mean",
     "Median",
     "Merge",
+    "Observed",
     "OnError",
     "Pick",
     "Quorum",

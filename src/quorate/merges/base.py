@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeVar
 
-from quorate.events import Branch, Delta, Ended, Event, Queued
+from quorate.events import Branch, Delta, Ended, Event, Expired, Queued
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -80,6 +80,7 @@ class Step(NamedTuple, Generic[R_co]):
         cancel: branches to stop.
         decision: the outcome, once.
         fail: the run has failed; a decision already made stays.
+        closed: nothing more will be released: the reader is through, although branches may still run.
         done: the run is over: what still runs is stopped.
     """
 
@@ -91,6 +92,7 @@ class Step(NamedTuple, Generic[R_co]):
     cancel: tuple[Cancel, ...] = ()
     decision: Decision[R_co] | None = None
     fail: Exception | None = None
+    closed: bool = False
     done: bool = False
 
 
@@ -111,7 +113,7 @@ class EvaluateAll(Generic[R]):
     """Lets the named branches run to their ends after the decision, for tuning and audit.
 
     The decision, its moment and its author are those of the wrapped merge, and everything not named is still
-    cancelled when it says so.
+    cancelled when it says so. The reader is through when the wrapped merge is done.
     """
 
     def __init__(self, merge: Merge[R], keep: Iterable[str]) -> None:
@@ -124,7 +126,7 @@ class EvaluateAll(Generic[R]):
 
     def start(self) -> Step[R]:
         """Start as the wrapped merge does."""
-        return self._merge.start()
+        return self._kept(self._merge.start())
 
     def feed(self, event: Event) -> Step[R]:
         """Pass the event on until the wrapped merge is done, then only wait for the named branches."""
@@ -135,7 +137,9 @@ class EvaluateAll(Generic[R]):
             self._others.add(event.branch)
         if self._over:
             return Step(discard=(event,) if isinstance(event, Delta) else (), done=not self._running)
-        step = self._merge.feed(event)
+        return self._kept(self._merge.feed(event))
+
+    def _kept(self, step: Step[R]) -> Step[R]:
         if step.decision is not None:
             self._why = step.decision.why
         if not step.done and not step.cancel:
@@ -144,4 +148,22 @@ class EvaluateAll(Generic[R]):
         cancel = tuple(c for c in step.cancel if c.branch not in self._keep)
         if step.done:
             cancel += tuple(Cancel(name, self._why) for name in sorted(self._others))
-        return step._replace(cancel=cancel, done=step.done and not self._running)
+        closed = step.closed or step.done
+        return step._replace(cancel=cancel, closed=closed, done=step.done and not self._running)
+
+
+class Observed(EvaluateAll[R]):
+    """Lets the named branches run beside a merge that never hears of them.
+
+    They hold nothing, decide nothing and are not cancelled by the decision; the run ends when they have ended too.
+    """
+
+    def feed(self, event: Event) -> Step[R]:
+        """Pass the event on, unless it is of a named branch."""
+        if event.branch not in self._keep or isinstance(event, Expired):
+            return super().feed(event)
+        if isinstance(event, Delta):
+            return Step(discard=(event,))
+        if isinstance(event, Ended):
+            self._running.discard(event.branch)
+        return Step(done=True) if self._over and not self._running else NOTHING

@@ -27,7 +27,8 @@ Admission = Literal["admit", "refuse", "escalate"]
 DECIDE_TIMEOUT_S = 10.0
 """Default time to decide, in seconds: what a person at a chat window will still wait for."""
 
-_ON_ERROR: Mapping[OnError, Ruling] = {"allow": "admit", "escalate": "escalate", "block": "block"}
+ON_ERROR: Mapping[OnError, Ruling] = {"allow": "admit", "escalate": "escalate", "block": "block"}
+"""What a guard's failure rules."""
 
 
 class Veto(Generic[T]):
@@ -37,6 +38,7 @@ class Veto(Generic[T]):
         guards: the guards' branch names; a mapping says what a failure of each means (default "block").
         rule: reads a guard's value as "admit", "escalate" or "block"; anything else fails the run.
         decide_timeout_s: seconds from the start until undecided guards become their `on_error`.
+        unenforced: allow that there is no guard at all; then everything is admitted at once.
 
     Attributes:
         guards: the guards' names.
@@ -48,15 +50,16 @@ class Veto(Generic[T]):
         *,
         rule: Callable[[T], Ruling],
         decide_timeout_s: float = DECIDE_TIMEOUT_S,
+        unenforced: bool = False,
     ) -> None:
         block: OnError = "block"
         on_error = guards if isinstance(guards, dict | Mapping) else dict.fromkeys(guards, block)
-        if not on_error:
+        if not on_error and not unenforced:
             raise UsageError("a veto needs at least one guard: without one, everything would be admitted")
         for name, value in on_error.items():
-            if value not in _ON_ERROR:
-                raise UsageError(f"on_error of {name} must be one of {', '.join(_ON_ERROR)}, not {value!r}")
-        self._on_error: dict[str, Ruling] = {name: _ON_ERROR[value] for name, value in on_error.items()}
+            if value not in ON_ERROR:
+                raise UsageError(f"on_error of {name} must be one of {', '.join(ON_ERROR)}, not {value!r}")
+        self._on_error: dict[str, Ruling] = {name: ON_ERROR[value] for name, value in on_error.items()}
         self.guards = tuple(self._on_error)
         self._rule = rule
         self._timeout_s = decide_timeout_s
@@ -66,6 +69,8 @@ class Veto(Generic[T]):
 
     def start(self) -> Step[Admission]:
         """Ask for the time to decide."""
+        if not self._on_error:
+            return Step(decision=Decision("admit", "nothing is enforced"), done=True)
         return Step(expire_after_s=self._timeout_s)
 
     def feed(self, event: Event) -> Step[Admission]:
@@ -90,7 +95,7 @@ class Veto(Generic[T]):
 
     def _ruled(self, name: str, value: T) -> Ruling:
         ruling = self._rule(value)
-        if ruling not in _ON_ERROR.values():
+        if ruling not in ON_ERROR.values():
             raise UsageError(f"the rule read {name}'s value as {ruling!r}, which is no ruling")
         return ruling
 
@@ -128,6 +133,7 @@ class Guarded(Generic[T]):
         rule: as for `Veto`.
         speculate: start the answer beside the guards (True) or only after admission (False).
         decide_timeout_s: as for `Veto`.
+        unenforced: as for `Veto`.
     """
 
     def __init__(
@@ -138,8 +144,9 @@ class Guarded(Generic[T]):
         rule: Callable[[T], Ruling],
         speculate: bool = True,
         decide_timeout_s: float = DECIDE_TIMEOUT_S,
+        unenforced: bool = False,
     ) -> None:
-        self._veto: Veto[T] = Veto(guards, rule=rule, decide_timeout_s=decide_timeout_s)
+        self._veto: Veto[T] = Veto(guards, rule=rule, decide_timeout_s=decide_timeout_s, unenforced=unenforced)
         if answer.name in self._veto.guards:
             raise UsageError(f"the answer and a guard are both named {answer.name!r}")
         self._answer = answer
@@ -150,7 +157,11 @@ class Guarded(Generic[T]):
 
     def start(self) -> Step[Admission]:
         """Ask for the time to decide, and start the answer or, when not speculating, queue it."""
-        timer = self._veto.start().expire_after_s
+        step = self._veto.start()
+        if step.decision is not None:
+            self._admitted = True
+            return Step(start=(Start(self._answer),), commit=(self._answer.name,), decision=step.decision)
+        timer = step.expire_after_s
         # One that waits for admission is queued all the same: the timeline shows that it was never needed.
         return Step(timer, start=(Start(self._answer, 0.0 if self._speculate else math.inf),))
 

@@ -46,8 +46,9 @@ class Builder:
     def __init__(self, settings: Settings, base: Path) -> None:
         self._settings = settings
         self._base = base
-        upstream = settings.upstream
-        tables: list[ModelTable | UpstreamTable] = [*settings.models.values(), *([upstream] if upstream is not None else [])]
+        tables: list[ModelTable | UpstreamTable] = [*settings.models.values()]
+        if settings.upstream is not None:
+            tables.append(settings.upstream)
         ca_files = {resolve(base, table.ca_file) for table in tables if table.ca_file is not None}
         if len(ca_files) > 1:
             raise ConfigError("models", ["ca_file: all models share one session, so name one file for all of them"])
@@ -62,7 +63,7 @@ class Builder:
         """The whole app; its session is still closed."""
         settings = self._settings
         checks = [self._check(name, table) for name, table in settings.checks.items()]
-        door = FrontDoor(checks, self._answerer(), policy=self._policy())
+        door = FrontDoor(checks, self._answerer(), policy=self._policy(), observe=settings.mode == "observe")
         models = self.models()
         fingerprint = key_of(settings.model_dump_json(), self._versions)
         return App(settings, door, self._knowledge, self.session, fingerprint, models, self._judged_by, self._relay())
@@ -130,6 +131,8 @@ class Builder:
             on_error=table.on_error,
             on_abstain=on_abstain,
             on_unread=table.on_unread,
+            mode=table.mode,
+            egress=table.egress,
             max_chars=table.max_chars,
         )
 
