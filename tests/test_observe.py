@@ -8,7 +8,7 @@ import pytest
 from judging import ABSTAIN, FLAG, PASS, POLICY, Rule, Speaker, asked, check, door
 from quorate.apps.frontdoor import FrontDoor
 from quorate.apps.guard import guard
-from quorate.cli.output import as_json
+from quorate.apps.report import as_json
 from quorate.engine import clock
 
 

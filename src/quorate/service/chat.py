@@ -1,0 +1,269 @@
+"""`POST /v1/chat/completions`: checks beside the upstream's answer, which is held until all of them have passed.
+
+The way of one request: it is read and understood (`wire`), it gets its room (`limits`), its turn's verdicts are
+looked up where it carries a tool's result, it goes through the front door, its decision is written down, and only
+then the first byte goes out. A caller who leaves cancels all of it.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from quorate.apps.answer import Answer
+from quorate.apps.frontdoor import ANSWER, NONE, Decision, Response
+from quorate.apps.report import as_json
+from quorate.apps.windowed import AnswerBlocked
+from quorate.checks import Conversation, Verdict
+from quorate.engine import clock, leaving
+from quorate.errors import ClientGone, QuorateError
+from quorate.models import ToolCallDelta
+from quorate.service.callers import Caller
+from quorate.service.exchange import EVENTS, JSON, Exchange
+from quorate.service.live import Live
+from quorate.service.replies import Completion, Trouble
+from quorate.service.state import Service
+from quorate.service.wire import Asked, BadRequest, asked, parse
+from quorate.store import End, Record, Turn
+
+T = TypeVar("T")
+
+ROUTE = "/v1/chat/completions"
+HELD = b": held\n\n"
+"""The comment that keeps a line open while an answer is held."""
+BLOCKED = "content_filter"
+
+
+async def chat(service: Service, exchange: Exchange) -> None:
+    """Answer one request, whatever comes of it."""
+    try:
+        caller = service.callers.of(exchange)
+        caller.need("call")
+        with service.configs.use() as live:
+            raw = await exchange.json(live.limits.max_body)
+            request = understood(raw, live)
+            async with leaving(exchange.gone), service.room(caller, live) as speculate:
+                await _Passage(service, live, exchange, caller=caller, request=request, speculate=speculate).run()
+    except ClientGone:
+        service.left()
+    except QuorateError as error:
+        service.failed(ROUTE, error)
+        await exchange.fail(Trouble.of(error))
+
+
+def understood(raw: bytes, live: Live) -> Asked:
+    """The request in a body.
+
+    Raises:
+        BadRequest: it cannot be served as it is; says which field.
+    """
+    try:
+        return asked(parse(raw), live.limits)
+    except RecursionError as error:
+        raise BadRequest("the body is nested too deeply") from error
+
+
+class _Passage:
+    """One request on its way through the door."""
+
+    def __init__(
+        self, service: Service, live: Live, exchange: Exchange, *, caller: Caller, request: Asked, speculate: bool
+    ) -> None:
+        self._service, self._live, self._exchange = service, live, exchange
+        self._caller, self._asked, self._speculate = caller, request, speculate
+        self._relayed = live.app.relay is not None
+        self._keepalive_s = live.limits.keepalive_s if request.stream else 0.0
+        self._conversation = request.conversation
+        self._known: Mapping[str, Verdict] = NONE
+        self._prefix: str | None = None
+        self._name = _conversation_of(exchange, request)
+        self._recorded = False
+        self._reply: list[str] = []
+        self._error: QuorateError | None = None
+
+    async def run(self) -> None:
+        """Go through, and note how it ended."""
+        await self._look_up()
+        response = self._live.app.door.respond(
+            self._conversation,
+            answerer=self._live.answerer(self._asked),
+            reuse=self._known,
+            speculate=self._speculate,
+        )
+        outcome = "failed"
+        try:
+            async with response:
+                decision = await self._while_held(response.decided)
+                await self._record(decision)
+                await self._out(response, decision)
+            outcome = "done"
+        except ClientGone:
+            outcome = "abandoned"
+            raise
+        except QuorateError as error:
+            self._error = error
+            raise
+        except BaseException:
+            outcome = "abandoned"
+            raise
+        finally:
+            await self._ended(response, outcome)
+
+    async def _look_up(self) -> None:
+        """Take over what an earlier request of the same turn was judged to be, and read only what is new."""
+        tools = any(name in self._asked.params for name in ("tools", "functions"))
+        if not tools and not self._asked.rounds:
+            return
+        prefixes = self._asked.prefixes(f"{self._caller.id} {self._live.digest}")
+        self._prefix = prefixes[0][0]
+        if not self._asked.rounds:
+            return
+        turn = await self._service.store.recall([key for key, _ in prefixes[1:]])
+        if turn is None:
+            return
+        self._conversation = self._conversation.after(dict(prefixes)[turn.prefix])
+        self._known = {row["check"]: _verdict(row) for row in turn.verdicts}
+        self._name = turn.conversation
+
+    async def _while_held(self, wait: Callable[[], Awaitable[T]]) -> T:
+        """Wait; meanwhile a comment goes out now and then, where the caller's line would be cut without."""
+        if not self._keepalive_s:
+            return await wait()
+        while True:
+            try:
+                with clock.timeout(self._keepalive_s):
+                    return await wait()
+            except TimeoutError:
+                await self._start("pending")
+                await self._exchange.write(HELD)
+
+    async def _start(self, decision: str) -> None:
+        if not self._exchange.started:
+            kind = EVENTS if self._asked.stream else JSON
+            await self._exchange.start(200, [kind, *self._headers(decision)])
+
+    def _headers(self, decision: str) -> list[tuple[bytes, bytes]]:
+        return [(b"x-quorate-decision", decision.encode()), (b"x-quorate-conversation", self._name.encode())]
+
+    async def _out(self, response: Response, decision: Decision) -> None:
+        """Let out what was decided on."""
+        if decision.decision != "admit":
+            await self._service.floor(self._exchange.begun_s, self._live)
+            await self._told(str(decision.reply), decision)
+        elif self._relayed:
+            await self._relay(response)
+        else:
+            await self._built_in(response)
+
+    async def _told(self, text: str, decision: Decision) -> None:
+        """A refusal, or a hand-over: an ordinary message of the assistant's."""
+        exchange = self._exchange
+        self._reply.append(text)
+        told = Completion(self._asked.model, self._asked.choices, decision.decision)
+        if self._asked.stream:
+            await self._start(decision.decision)
+            await exchange.end(told.streamed(text, reason=BLOCKED, usage=self._asked.usage))
+        else:
+            headers = [JSON, *self._headers(decision.decision)]
+            await exchange.reply(200, told.whole(text, reason=BLOCKED), headers)
+
+    async def _relay(self, response: Response) -> None:
+        """The upstream's own bytes, as they came and as they come."""
+        exchange = self._exchange
+        first = await self._while_held(response.__anext__)
+        if not self._asked.stream:
+            pieces = [first, *[piece async for piece in response]]
+            await exchange.reply(200, b"".join(pieces), [JSON, *self._headers("admit")])
+            return
+        await self._start("admit")
+        await exchange.write(first)
+        try:
+            async for piece in response:
+                await exchange.write(piece)
+        except AnswerBlocked:
+            await exchange.end(Completion(self._asked.model, self._asked.choices).end(BLOCKED, usage=None))
+            raise
+        await exchange.end()
+
+    async def _built_in(self, response: Response) -> None:
+        """The door's own answer, in the shape of a completion."""
+        exchange, asked = self._exchange, self._asked
+        told = Completion(asked.model, asked.choices)
+        if not asked.stream:
+            async for piece in response:
+                self._note(piece)
+            answer = response.answer or Answer("")
+            calls = [_call(call.id, call.name, call.arguments) for call in answer.tool_calls]
+            usage = self._tokens(response)
+            body = told.whole(answer.text, reason="tool_calls" if calls else "stop", calls=calls, usage=usage)
+            await exchange.reply(200, body, [JSON, *self._headers("admit")])
+            return
+        piece, calling = await self._while_held(response.__anext__), False
+        await self._start("admit")
+        await exchange.write(told.chunk(self._note(piece), first=True))
+        async for piece in response:
+            calling = calling or isinstance(piece, ToolCallDelta)
+            await exchange.write(told.chunk(self._note(piece), first=False))
+        usage_at_end = self._tokens(response) if asked.usage else None
+        await exchange.end(told.end("tool_calls" if calling else "stop", usage=usage_at_end))
+
+    def _note(self, piece: Any) -> Any:
+        if isinstance(piece, str):
+            self._reply.append(piece)
+        return piece
+
+    def _tokens(self, response: Response) -> tuple[int, int]:
+        usage = response.run.timeline[ANSWER].usage
+        return usage.input_tokens, usage.output_tokens
+
+    async def _record(self, decision: Decision) -> None:
+        """Write the decision down before anything of it goes out."""
+        asked, live = self._asked, self._live
+        row = as_json(decision, reply=False)
+        turn = None
+        if self._prefix is not None and decision.decision == "admit":
+            turn = Turn(self._prefix, row["verdicts"], live.digest, self._name)
+        record = Record(
+            id=self._exchange.id,
+            conversation=self._name,
+            key=self._caller.id,
+            at=datetime.now(UTC),
+            route=ROUTE,
+            decision=decision.decision,
+            decided_by=decision.decided_by,
+            why=decision.why,
+            verdicts=row["verdicts"],
+            config=live.digest,
+            config_version=live.version,
+            versions=live.app.versions,
+            speculated=decision.speculated,
+            streamed=asked.stream,
+            held_ms=_held_ms(decision),
+            elapsed_ms=1000 * (clock.now() - self._exchange.begun_s),
+            messages=_new_messages(asked),
+            reply=decision.reply,
+            turn=turn,
+        )
+        await self._service.store.decided(record)
+        self._recorded = True
+
+    async def _ended(self, response: Response, outcome: Outcome) -> None:
+        """Note the end, for the store and for the figures; where the caller left before the decision, that too."""
+        timeline, service = response.run.timeline, self._service
+        decision = response.report() if response.run.decision is not None else None
+        if not self._recorded and outcome == "abandoned":
+            await service.store.decided(self._undecided(timeline))
+            self._recorded = True
+        row = as_json(decision, reply=False) if decision is not None else {}
+        if self._recorded:
+            end = End(
+                id=self._exchange.id,
+                outcome=outcome,
+                error=str(self._error) if self._error is not None else None,
+                elapsed_ms=1000 * (clock.now() - self._exchange.begun_s),
+                bytes_out=self._exchange.sent,
+                usage=row.get("usage", {}),
+                timeline=row.get("timeline", ()),
+                reply=self._reply.text(),
+            )
+            service.store.ended(end)
+        service.passed(self._live, self._caller, timeline, decision, outcome)
