@@ -12,6 +12,7 @@
     │   ├── ModelRefused      a 4xx: asking again will not help
     │   ├── BadReply          the reply is not what was asked for
     │   └── StreamBroken      the stream ended before its end
+    ├── StoreError            the database is away, or would not take it (HTTP 503)
     ├── BranchTimeout         one branch ran out of its own time
     ├── DeadlineExceeded      the whole run ran out of its time
     ├── ClientGone            whoever asked has left; nobody reads an answer any more
@@ -105,6 +106,12 @@ class BadReply(ModelError):
 
 class StreamBroken(ModelError):
     """A stream stopped before its end; what came before is a prefix, never a whole answer."""
+
+
+class StoreError(QuorateError):
+    """The store could not keep or give what was asked; nothing is acknowledged that was not kept."""
+
+    status_hint = 503
 
 
 class BranchTimeout(QuorateError):

@@ -210,6 +210,18 @@ def events_in(whole: bytes) -> list[bytes]:
     return found
 
 
+def text_in(raw: bytes, *, stream: bool) -> str:
+    """What the first choice of a relayed reply says, as far as it came, for people to read."""
+    texts: list[str] = []
+    for data in events_in(raw) if stream else [raw]:
+        with suppress(ValueError, RecursionError, LookupError, TypeError, AttributeError):  # [DONE] among them.
+            for choice in json.loads(data)["choices"]:
+                said = choice.get("delta" if stream else "message") or {}
+                if choice.get("index", 0) == 0 and isinstance(said.get("content"), str):
+                    texts.append(said["content"])
+    return "".join(texts)
+
+
 class _Reading:
     """A reply while it is passed on. What is read of it decides only where it ends and what it cost."""
 

@@ -9,21 +9,23 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from quorate.apps.windowed import AnswerBlocked
+from quorate.service.state import Service
+
 from quorate.apps.answer import Answer
 from quorate.apps.frontdoor import ANSWER, NONE, Decision, Response
 from quorate.apps.report import as_json
-from quorate.apps.windowed import AnswerBlocked
-from quorate.checks import Conversation, Verdict
+from quorate.checks import Verdict
 from quorate.engine import clock, leaving
 from quorate.errors import ClientGone, QuorateError
 from quorate.models import ToolCallDelta
+from quorate.models.relay import text_in
 from quorate.service.callers import Caller
 from quorate.service.exchange import EVENTS, JSON, Exchange
 from quorate.service.live import Live
 from quorate.service.replies import Completion, Trouble
-from quorate.service.state import Service
 from quorate.service.wire import Asked, BadRequest, asked, parse
-from quorate.store import End, Record, Turn
+from quorate.store import End, Outcome, Record, Turn
 
 T = TypeVar("T")
 
@@ -78,6 +80,7 @@ class _Passage:
         self._name = _conversation_of(exchange, request)
         self._recorded = False
         self._reply: list[str] = []
+        self._raw: list[bytes] = []
         self._error: QuorateError | None = None
 
     async def run(self) -> None:
@@ -89,7 +92,7 @@ class _Passage:
             reuse=self._known,
             speculate=self._speculate,
         )
-        outcome = "failed"
+        outcome: Outcome = "failed"
         try:
             async with response:
                 decision = await self._while_held(response.decided)
@@ -171,13 +174,15 @@ class _Passage:
         exchange = self._exchange
         first = await self._while_held(response.__anext__)
         if not self._asked.stream:
-            pieces = [first, *[piece async for piece in response]]
-            await exchange.reply(200, b"".join(pieces), [JSON, *self._headers("admit")])
+            self._raw = [first, *[piece async for piece in response]]
+            await exchange.reply(200, b"".join(self._raw), [JSON, *self._headers("admit")])
             return
         await self._start("admit")
+        self._raw.append(first)
         await exchange.write(first)
         try:
             async for piece in response:
+                self._raw.append(piece)
                 await exchange.write(piece)
         except AnswerBlocked:
             await exchange.end(Completion(self._asked.model, self._asked.choices).end(BLOCKED, usage=None))
@@ -221,7 +226,8 @@ class _Passage:
         row = as_json(decision, reply=False)
         turn = None
         if self._prefix is not None and decision.decision == "admit":
-            turn = Turn(self._prefix, row["verdicts"], live.digest, self._name)
+            passed = [kept for kept in row["verdicts"] if kept["outcome"] in ("pass", "abstain")]
+            turn = Turn(self._prefix, passed, live.digest)
         record = Record(
             id=self._exchange.id,
             conversation=self._name,
@@ -251,7 +257,7 @@ class _Passage:
         timeline, service = response.run.timeline, self._service
         decision = response.report() if response.run.decision is not None else None
         if not self._recorded and outcome == "abandoned":
-            await service.store.decided(self._undecided(timeline))
+            await service.store.decided(self._undecided())
             self._recorded = True
         row = as_json(decision, reply=False) if decision is not None else {}
         if self._recorded:
@@ -263,7 +269,71 @@ class _Passage:
                 bytes_out=self._exchange.sent,
                 usage=row.get("usage", {}),
                 timeline=row.get("timeline", ()),
-                reply=self._reply.text(),
+                reply=self._spoken()
+                if decision is not None and decision.decision == "admit"
+                else decision and decision.reply,
             )
             service.store.ended(end)
-        service.passed(self._live, self._caller, timeline, decision, outcome)
+        service.passed(self._live, self._caller, timeline, decision=decision, outcome=outcome)
+
+    def _undecided(self) -> Record:
+        """The record of a caller who left before anything was decided."""
+        return Record(
+            id=self._exchange.id,
+            conversation=self._name,
+            key=self._caller.id,
+            at=datetime.now(UTC),
+            route=ROUTE,
+            decision="undecided",
+            why="the client left",
+            config=self._live.digest,
+            config_version=self._live.version,
+            versions=self._live.app.versions,
+            streamed=self._asked.stream,
+            elapsed_ms=1000 * (clock.now() - self._exchange.begun_s),
+            messages=_new_messages(self._asked),
+        )
+
+    def _spoken(self) -> str:
+        """What went out of the answer, as text."""
+        if not self._relayed:
+            return "".join(self._reply)
+        return text_in(b"".join(self._raw), stream=self._asked.stream)
+
+
+def _conversation_of(exchange: Exchange, request: Asked) -> str:
+    """The conversation's name: as the caller gives it, else the request's own."""
+    named = exchange.header(b"x-conversation-id")
+    metadata = request.params.get("metadata")
+    if not named and isinstance(metadata, Mapping):
+        named = metadata.get("conversation_id")
+    plain = isinstance(named, str) and named.isascii() and named.isprintable() and 0 < len(named) <= 200
+    return named if plain else exchange.id
+
+
+def _verdict(row: Mapping[str, Any]) -> Verdict:
+    """A verdict as it was kept."""
+    fields = (row["outcome"], row["score"], row["category"], row["reason"], row["model"], row["version"])
+    return Verdict(*fields, row["check"])
+
+
+def _call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def _held_ms(decision: Decision) -> float:
+    """How long the answer's first piece waited for the decision."""
+    timeline = decision.timeline
+    span = next((span for span in timeline if span.branch == ANSWER), None)
+    if span is None or span.first_s is None or timeline.decided_s is None:
+        return 0.0
+    return max(0.0, 1000 * (timeline.decided_s - span.first_s))
+
+
+def _new_messages(request: Asked) -> list[Mapping[str, Any]]:
+    """What came with this request and not with the ones before: all since somebody else spoke last."""
+    messages = request.messages
+    start = len(messages)
+    while start and (messages[start - 1]["role"] != "assistant" or messages[start - 1].get("tool_calls")):
+        start -= 1
+    return list(messages[start:])

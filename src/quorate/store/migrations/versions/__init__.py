@@ -1,0 +1,1 @@
+"""One module for each step; Alembic reads them as files."""
