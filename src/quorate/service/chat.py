@@ -33,6 +33,8 @@ ROUTE = "/v1/chat/completions"
 HELD = b": held\n\n"
 """The comment that keeps a line open while an answer is held."""
 BLOCKED = "content_filter"
+KEPT_BYTES = 1 << 18
+"""Of a relayed answer, for its record."""
 
 
 async def chat(service: Service, exchange: Exchange) -> None:
@@ -81,6 +83,7 @@ class _Passage:
         self._recorded = False
         self._reply: list[str] = []
         self._raw: list[bytes] = []
+        self._kept = 0
         self._error: QuorateError | None = None
 
     async def run(self) -> None:
@@ -174,16 +177,16 @@ class _Passage:
         exchange = self._exchange
         first = await self._while_held(response.__anext__)
         if not self._asked.stream:
-            self._raw = [first, *[piece async for piece in response]]
-            await exchange.reply(200, b"".join(self._raw), [JSON, *self._headers("admit")])
+            pieces = [first, *[piece async for piece in response]]
+            for piece in pieces:
+                self._keep(piece)
+            await exchange.reply(200, b"".join(pieces), [JSON, *self._headers("admit")])
             return
         await self._start("admit")
-        self._raw.append(first)
-        await exchange.write(first)
+        await exchange.write(self._keep(first))
         try:
             async for piece in response:
-                self._raw.append(piece)
-                await exchange.write(piece)
+                await exchange.write(self._keep(piece))
         except AnswerBlocked:
             await exchange.end(Completion(self._asked.model, self._asked.choices).end(BLOCKED, usage=None))
             raise
@@ -210,6 +213,13 @@ class _Passage:
             await exchange.write(told.chunk(self._note(piece), first=False))
         usage_at_end = self._tokens(response) if asked.usage else None
         await exchange.end(told.end("tool_calls" if calling else "stop", usage=usage_at_end))
+
+    def _keep(self, piece: bytes) -> bytes:
+        """Keep the answer's beginning for its record."""
+        if self._kept < KEPT_BYTES:
+            self._raw.append(piece)
+            self._kept += len(piece)
+        return piece
 
     def _note(self, piece: Any) -> Any:
         if isinstance(piece, str):
@@ -296,19 +306,19 @@ class _Passage:
 
     def _spoken(self) -> str:
         """What went out of the answer, as text."""
-        if not self._relayed:
+        if self._reply:
             return "".join(self._reply)
         return text_in(b"".join(self._raw), stream=self._asked.stream)
 
 
 def _conversation_of(exchange: Exchange, request: Asked) -> str:
     """The conversation's name: as the caller gives it, else the request's own."""
-    named = exchange.header(b"x-conversation-id")
     metadata = request.params.get("metadata")
-    if not named and isinstance(metadata, Mapping):
-        named = metadata.get("conversation_id")
-    plain = isinstance(named, str) and named.isascii() and named.isprintable() and 0 < len(named) <= 200
-    return named if plain else exchange.id
+    within = metadata.get("conversation_id") if isinstance(metadata, Mapping) else None
+    for named in (exchange.header(b"x-conversation-id"), within):
+        if isinstance(named, str) and named.isascii() and named.isprintable() and 0 < len(named) <= 200:
+            return named
+    return exchange.id
 
 
 def _verdict(row: Mapping[str, Any]) -> Verdict:

@@ -1,5 +1,6 @@
 """One request and its one reply, straight over ASGI: the hot route builds no request or response object."""
 
+import asyncio
 import secrets
 from collections.abc import Iterable
 from typing import Any
@@ -25,17 +26,30 @@ class Exchange:
         id: of the request; goes out as `x-request-id`.
         begun_s: when it came, on the engine's clock.
         started: whether the reply's status is out.
+        status: of the reply; of a stream that broke the error's.
         sent: bytes of the reply's body that went out.
         headers: of the request, by lower-case name; of a repeated one the last.
     """
 
-    __slots__ = ("_receive", "_send", "begun_s", "headers", "id", "method", "path", "sent", "started")
+    __slots__ = (
+        "_over",
+        "_receive",
+        "_send",
+        "begun_s",
+        "headers",
+        "id",
+        "method",
+        "path",
+        "sent",
+        "started",
+        "status",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.id = secrets.token_hex(12)
         self.begun_s = clock.now()
-        self.started = False
-        self.sent = 0
+        self.started = self._over = False
+        self.sent = self.status = 0
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.method: str = scope["method"]
         self.path: str = scope["path"]
@@ -45,6 +59,20 @@ class Exchange:
     def header(self, name: bytes) -> str:
         """A header's value, "" where there is none."""
         return self.headers.get(name, b"").decode("latin-1")
+
+    async def json(self, limit: int) -> bytes:
+        """Read the whole body of a request that says it is JSON, which no form of a web page can say unasked.
+
+        Raises:
+            BadRequest: it says something else, or as for `body`.
+        """
+        kind = self.header(b"content-type").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise BadRequest(f"content-type: found {kind[:60]!r}, allowed is application/json", status=415)
+        packed = self.header(b"content-encoding")
+        if packed and packed != "identity":
+            raise BadRequest(f"content-encoding: found {packed[:60]!r}, allowed is none", status=415)
+        return await self.body(limit)
 
     async def body(self, limit: int) -> bytes:
         """Read the whole body.
@@ -84,13 +112,16 @@ class Exchange:
         return message
 
     async def gone(self) -> None:
-        """Wait until the client has left. Call it only once the body is read."""
+        """Wait until the client has left before it had its reply. Call it only once the body is read."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        if self._over:  # It has all that it came for: whoever still works for it is not disturbed.
+            await asyncio.get_running_loop().create_future()
 
     async def start(self, status: int, headers: Headers) -> None:
         """Send status and headers."""
         self.started = True
+        self.status = status
         known = [*headers, *FIXED, (b"x-request-id", self.id.encode())]
         await self._send({"type": "http.response.start", "status": status, "headers": known})
 
@@ -102,6 +133,7 @@ class Exchange:
     async def end(self, body: bytes = b"") -> None:
         """Send the body's last piece."""
         self.sent += len(body)
+        self._over = True
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def reply(self, status: int, body: bytes, headers: Headers = (JSON,)) -> None:
@@ -111,6 +143,9 @@ class Exchange:
 
     async def fail(self, trouble: Trouble) -> None:
         """Say what went wrong: as a reply, or in a stream that has begun as its last event."""
+        if self._over:
+            return
+        self.status = trouble.status
         if self.started:
             await self.end(trouble.event)
         else:

@@ -253,7 +253,7 @@ def _texts(data: Mapping[str, Any], limits: ServiceTable) -> list[Part]:
     for name in (*TEXTS, *SEARCH):
         value = data.get(name)
         if isinstance(value, Mapping | list):
-            texts += _strings(value)
+            texts += strings(value)
     return [Part("system", "\n".join(texts), number=-1)] if texts else []
 
 
@@ -265,7 +265,7 @@ _WORDS = frozenset(
 )
 
 
-def _strings(value: Any) -> list[str]:
+def strings(value: Any) -> list[str]:
     """Every text in a JSON value, keys too, but for the words that schemas are made of."""
     found: list[str] = []
     todo = [value]

@@ -1,0 +1,113 @@
+"""The ASGI app: which route is answered by whom. A page for people would be one more route here."""
+
+from collections.abc import Awaitable, Callable
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from quorate.engine import in_thread, observers
+from quorate.errors import QuorateError
+from quorate.service import admin, verdicts
+from quorate.service.callers import Caller
+from quorate.service.chat import ROUTE, chat
+from quorate.service.exchange import JSON, Exchange
+from quorate.service.replies import Trouble
+from quorate.service.state import Service
+from quorate.telemetry.metrics import CONTENT_TYPE
+
+Body = bytes | tuple[int, bytes]
+Asked = Callable[[Service, Exchange, Caller], Awaitable[Body]]
+Open = Callable[[Service, Exchange], Awaitable[Body]]
+
+KEYED: dict[tuple[str, str], Asked] = {
+    ("GET", "/v1/models"): admin.models,
+    ("POST", verdicts.CHECKS): verdicts.checks,
+    ("POST", verdicts.GUARDRAIL): verdicts.guardrail,
+    ("POST", verdicts.MODERATIONS): verdicts.moderations,
+    ("POST", "/admin/reload"): admin.reload,
+    ("POST", "/admin/mode"): admin.mode,
+}
+OPEN: dict[tuple[str, str], Open] = {
+    ("GET", "/healthz"): admin.health,
+    ("GET", "/readyz"): admin.ready,
+    ("GET", "/openapi.json"): admin.openapi,
+}
+ROUTES = (ROUTE, "/metrics", *(path for _, path in (*KEYED, *OPEN)))
+
+
+class _Endpoint:
+    """An ASGI app of one route: hands a fresh exchange to a handler."""
+
+    def __init__(self, service: Service, handle: Callable[[Service, Exchange], Awaitable[None]]) -> None:
+        self._service = service
+        self._handle = handle
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        observers.set(self._service.observers)
+        exchange = Exchange(scope, receive, send)
+        with self._service.request(exchange):
+            await self._handle(self._service, exchange)
+
+
+def _keyed(ask: Asked) -> Callable[[Service, Exchange], Awaitable[None]]:
+    async def handle(service: Service, exchange: Exchange) -> None:
+        try:
+            said = await ask(service, exchange, service.callers.of(exchange))
+        except QuorateError as error:
+            await exchange.fail(Trouble.of(error))
+        else:
+            await _say(exchange, said)
+
+    return handle
+
+
+def _open(ask: Open) -> Callable[[Service, Exchange], Awaitable[None]]:
+    async def handle(service: Service, exchange: Exchange) -> None:
+        await _say(exchange, await ask(service, exchange))
+
+    return handle
+
+
+async def _say(exchange: Exchange, said: Body) -> None:
+    status, body = said if isinstance(said, tuple) else (200, said)
+    await exchange.reply(status, body, (JSON,))
+
+
+async def _metrics(service: Service, exchange: Exchange) -> None:
+    """Figures for Prometheus; where there are keys they take the right `details`, since they tell checks apart."""
+    try:
+        if service.callers.keyed:
+            service.callers.of(exchange).need("details")
+    except QuorateError as error:
+        await exchange.fail(Trouble.of(error))
+        return
+    text = await in_thread(lambda _stop: service.metrics.exposition())
+    await exchange.reply(200, text, ((b"content-type", CONTENT_TYPE.encode()),))
+
+
+async def _unknown(_request: Request, error: Exception) -> Response:
+    """No pass-through: a route that is not guarded is not served."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    what = "this method is not served here" if status == 405 else "this route is not served: see /openapi.json"
+    trouble = Trouble(status, what, "invalid_request_error", "unknown_url")
+    headers = error.headers if isinstance(error, HTTPException) else None
+    return Response(trouble.body, status, headers, "application/json")
+
+
+def asgi(service: Service) -> ASGIApp:
+    """The whole app over one service's state."""
+
+    def route(path: str, method: str, handle: Callable[[Service, Exchange], Awaitable[None]]) -> Route:
+        return Route(path, _Endpoint(service, handle), methods=[method])
+
+    routes = [
+        route(ROUTE, "POST", chat),
+        route("/metrics", "GET", _metrics),
+        *(route(path, method, _keyed(ask)) for (method, path), ask in KEYED.items()),
+        *(route(path, method, _open(ask)) for (method, path), ask in OPEN.items()),
+    ]
+    return Starlette(routes=routes, exception_handlers={404: _unknown, 405: _unknown})
