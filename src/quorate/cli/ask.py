@@ -40,10 +40,23 @@ def _appending(path: Path) -> TextIO:
         raise UsageError(f"--log {path}: cannot be written: {error.strerror}") from error
 
 
+def _logging(stack: AsyncExitStack, path: Path) -> JsonLog:
+    """A log that keeps every line; what could not be written is said at the end."""
+    log = JsonLog(stack.enter_context(_appending(path)), limit=None)
+
+    def close() -> None:
+        log.close()
+        if log.lost:
+            print(f"quorate: --log {safe(str(path), lines=False)}: {log.lost} lines lost: {log.error}", file=sys.stderr)
+
+    stack.callback(close)
+    return log
+
+
 async def opened(stack: AsyncExitStack, args: argparse.Namespace) -> App:
     """Load the app that the arguments describe, for as long as the stack is open."""
     path, settings = chosen(args)
-    watch = [JsonLog(stack.enter_context(_appending(args.log)))] if args.log is not None else []
+    watch = [_logging(stack, args.log)] if args.log is not None else []
     app = await stack.enter_async_context(load(path, settings=settings, watch=watch))
     for note in app.notes:
         print(f"quorate: note: {safe(note, lines=False)}", file=sys.stderr)

@@ -1,6 +1,7 @@
 """The engine's clock: the only place that reads the time or waits for it."""
 
 import asyncio
+import time
 from contextvars import copy_context
 
 from quorate.engine.alarm import Alarm, Timeout
@@ -10,6 +11,11 @@ from quorate.engine.arm import current
 def now() -> float:
     """The running loop's monotonic time in seconds; virtual in tests."""
     return asyncio.get_running_loop().time()
+
+
+def wall_s() -> float:
+    """Seconds since 1970 by the system's clock: a stamp for people and other machines, never a duration."""
+    return time.time()
 
 
 async def sleep(seconds: float) -> None:

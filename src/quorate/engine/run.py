@@ -124,7 +124,7 @@ class Run(Generic[R]):
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._start_s = self._loop.time()
+        self._start_s = self.timeline.start_s = self._loop.time()
         self._observers = observers.get()
         self._variables = copy_context()
         self._alarm = Alarm(self._variables, held=True)

@@ -73,6 +73,7 @@ class Timeline:
         ended_s: when the run was over, None while it runs.
         critical: names of the branches that the decision and the end waited for, in that order.
         parent: (run id, branch) that this run is nested in, or None.
+        start_s: when the run began, in seconds on the engine's clock; all other times count from here.
     """
 
     run_id: str
@@ -82,6 +83,7 @@ class Timeline:
     ended_s: float | None = None
     critical: tuple[str, ...] = ()
     parent: tuple[str, str] | None = None
+    start_s: float = 0.0
 
     def __getitem__(self, branch: str) -> Span:
         """The span of a branch; raises KeyError."""
