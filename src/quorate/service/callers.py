@@ -4,10 +4,9 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from quorate.store import Key, Right, digest_of
-
 from quorate.errors import QuorateError
 from quorate.service.exchange import Exchange
+from quorate.store import Key, Right, digest_of
 
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
 

@@ -9,12 +9,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from quorate.apps.windowed import AnswerBlocked
-from quorate.service.state import Service
-
 from quorate.apps.answer import Answer
 from quorate.apps.frontdoor import ANSWER, NONE, Decision, Response
 from quorate.apps.report import as_json
+from quorate.apps.windowed import AnswerBlocked
 from quorate.checks import Verdict
 from quorate.engine import clock, leaving
 from quorate.errors import ClientGone, QuorateError
@@ -24,6 +22,7 @@ from quorate.service.callers import Caller
 from quorate.service.exchange import EVENTS, JSON, Exchange
 from quorate.service.live import Live
 from quorate.service.replies import Completion, Trouble
+from quorate.service.state import Service
 from quorate.service.wire import Asked, BadRequest, asked, parse
 from quorate.store import End, Outcome, Record, Turn
 
@@ -50,7 +49,6 @@ async def chat(service: Service, exchange: Exchange) -> None:
     except ClientGone:
         service.left()
     except QuorateError as error:
-        service.failed(ROUTE, error)
         await exchange.fail(Trouble.of(error))
 
 
@@ -279,9 +277,7 @@ class _Passage:
                 bytes_out=self._exchange.sent,
                 usage=row.get("usage", {}),
                 timeline=row.get("timeline", ()),
-                reply=self._spoken()
-                if decision is not None and decision.decision == "admit"
-                else decision and decision.reply,
+                reply=self._spoken(),
             )
             service.store.ended(end)
         service.passed(self._live, self._caller, timeline, decision=decision, outcome=outcome)

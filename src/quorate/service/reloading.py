@@ -158,5 +158,3 @@ async def followed(store: Store, version: int) -> dict[str, Any]:
         "workers": [worker.worker for worker in workers if worker.version == version],
         "pending": {worker.worker: worker.error for worker in pending},
     }
-
-

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from quorate.apps.frontdoor import ANSWER, Decision
 from quorate.engine import Observer, Timeline, clock
-from quorate.errors import LimitExceeded, QuorateError
 from quorate.service.callers import Caller, Callers
 from quorate.service.exchange import Exchange
 from quorate.service.limits import Admission, KeyLimits
@@ -55,3 +54,57 @@ class Service:
     def limits_hold(self) -> str:
         """How far the limits of keys reach."""
         return f"the whole deployment: divided by its {self.workers} live workers, as the store knows them"
+
+    @contextmanager
+    def request(self, exchange: Exchange) -> Iterator[None]:
+        """Count a request, and give its id to what runs for it."""
+        token = request_id.set(exchange.id)
+        try:
+            yield
+        finally:
+            request_id.reset(token)
+            self.metrics.responded(
+                route=exchange.path, status=exchange.status or 499, elapsed_s=clock.now() - exchange.begun_s
+            )
+
+    @asynccontextmanager
+    async def room(self, caller: Caller, live: Live) -> AsyncIterator[bool]:
+        """Room for one request of a caller; gives whether its answer may run beside the checks.
+
+        Raises:
+            LimitExceeded: there is none, or the key has used up its own.
+        """
+        async with self.admission.room(caller.id or ""):
+            yield True
+
+    async def floor(self, begun_s: float, live: Live) -> None:
+        """Wait until a refusal may go out."""
+
+    def passed(
+        self, live: Live, caller: Caller, timeline: Timeline, *, decision: Decision | None, outcome: str
+    ) -> None:
+        """Count a request that has been through the door."""
+        metrics = self.metrics
+        metrics.spent(timeline)
+        if decision is None:
+            metrics.client_gone("held") if outcome == "abandoned" else None
+            return
+        span = next((span for span in timeline if span.branch == ANSWER), None)
+        decided_s = timeline.decided_s or 0.0
+        held_s = max(0.0, decided_s - span.first_s) if span is not None and span.first_s is not None else None
+        metrics.decided(
+            decision=decision.decision,
+            by=decision.decided_by,
+            decide_s=decided_s,
+            held_s=held_s,
+            mode=live.app.settings.mode,
+        )
+        for row in decision.verdicts:
+            would = row.mode == "observe" and row.would in ("block", "escalate")
+            outcome_of = "would_refuse" if would else "failed" if row.outcome == "error" else row.outcome
+            metrics.check(row.check, outcome_of, elapsed_s=row.elapsed_ms / 1000, mode=row.mode)
+        if outcome == "abandoned":
+            metrics.client_gone("released")
+
+    def left(self) -> None:
+        """A client left while its request was read or answered; its passage has counted it."""

@@ -51,8 +51,9 @@ def _conversation(data: Mapping[str, Any]) -> Conversation:
         raise BadRequest("give either input, a text, or messages", param="input")
     if text is not None and not isinstance(text, str):
         raise BadRequest(f"input: found {type(text).__name__}, allowed is a text", param="input")
+    source: Any = messages if text is None else text
     try:
-        return Conversation.of(messages if text is None else text)
+        return Conversation.of(source)
     except UsageError as error:
         raise BadRequest(str(error), param="messages") from error
 
@@ -164,3 +165,8 @@ async def _record(
             reply=decision.reply,
         )
     )
+
+
+async def _response(service: Service, live: Live, data: Mapping[str, Any], *, caller: Caller) -> bytes:
+    """What a model said elsewhere, read by the output checks of the config."""
+    raise BadRequest('no output checks are configured: set output = "hold" in the config', param="input_type")

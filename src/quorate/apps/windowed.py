@@ -1,0 +1,7 @@
+"""Temporary."""
+
+from quorate.errors import QuorateError
+
+
+class AnswerBlocked(QuorateError):
+    """Temporary."""

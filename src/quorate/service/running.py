@@ -1,0 +1,203 @@
+"""A whole serving process: everything opened in order, its long-lived jobs supervised, everything closed again."""
+
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TextIO
+
+from threadpoolctl import threadpool_limits
+
+from quorate.engine import Observer, abandoned_tasks, clock, supervised
+from quorate.errors import QuorateError, UsageError
+from quorate.service.app import ROUTES, asgi
+from quorate.service.callers import Callers, is_loopback
+from quorate.service.limits import Admission, KeyLimits
+from quorate.service.live import Configs
+from quorate.service.reloading import LOOK_S, Follower, opened, propose
+from quorate.service.server import serve
+from quorate.service.state import Service
+from quorate.settings import ServiceTable
+from quorate.store import Store
+from quorate.telemetry import JsonLog, names
+from quorate.telemetry.metrics import Metrics
+from quorate.telemetry.shared import Shared
+
+EXPIRE_S = 3600.0
+"""Seconds between two deletions of old records."""
+log = logging.getLogger("quorate.service")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a process serves, beside what its config says.
+
+    Attributes:
+        path: the config's file.
+        worker: the process's name among the workers.
+        shared: folder of the workers' figures, None where it is alone.
+        lines: where log lines go, None for nowhere.
+    """
+
+    path: Path
+    worker: str
+    shared: Path | None = None
+    lines: TextIO | None = None
+
+
+def store_url(table: ServiceTable, base: Path) -> str:
+    """The store's URL; a relative SQLite path starts at the config's folder."""
+    kind, _, rest = table.store.partition(":///")
+    if kind != "sqlite" or rest.startswith("/"):
+        return table.store
+    return f"sqlite:///{(base / rest).resolve()}"
+
+
+def open_store(table: ServiceTable, base: Path) -> Store:
+    """The store of a config; enter it."""
+    return Store.open(store_url(table, base), audit=table.audit, text=table.text)
+
+
+async def prepare(store: Store, path: Path, table: ServiceTable) -> str | None:
+    """Before the first worker: put the file's config in force; where keys are needed and there are none, make one.
+
+    Returns:
+        The new key's whole text, or None. Show it once: it is kept nowhere.
+
+    Raises:
+        ConfigError: the config has mistakes.
+    """
+    await propose(store, path, by="start", why="the service was started")
+    if is_loopback(table.host) or await store.keys():
+        return None
+    key, secret = await store.create_key("first", ("call", "details", "admin"))
+    await store.note("key created", by="start", detail={"key": key.id})
+    return secret
+
+
+@asynccontextmanager
+async def running(place: Place, table: ServiceTable) -> AsyncIterator[Service]:
+    """Open everything that a process serves with; closed after the block, the store last.
+
+    Args:
+        place: where it serves.
+        table: the `[service]` table it starts with; host, port, workers, store and audit stay as they are here.
+
+    Raises:
+        QuorateError: the store, or the config in force, cannot be opened.
+    """
+    async with AsyncExitStack() as stack:
+        stack.enter_context(threadpool_limits(limits=1, user_api="blas"))
+        lines = stack.enter_context(JsonLog(place.lines)) if place.lines is not None else None
+        store = await stack.enter_async_context(open_store(table, place.path.parent))
+        active = await store.active()
+        if active is None:
+            raise UsageError("no config is in force: start with `quorate serve`")
+        configs = Configs(await opened(place.path, active))
+        stack.push_async_callback(configs.close)
+        metrics = Metrics(Shared(place.shared) if place.shared is not None else None)
+        stack.callback(metrics.close)
+        observers: tuple[Observer, ...] = (lines,) if lines is not None else ()
+        service = Service(
+            place.path,
+            configs,
+            Callers(table.hosts),
+            store,
+            Follower(store, configs, place.path, worker=place.worker),
+            metrics,
+            Admission(max_running=table.max_running, max_queued=table.max_queued),
+            KeyLimits(),
+            observers,
+        )
+        _gauges(service)
+        _know(service)
+        await _follow_once(service)
+        jobs = {"follow": partial(_follow, service), "expire": partial(_expire, service)}
+        async with supervised(jobs, on_crash=_crashed):
+            yield service
+
+
+def _know(service: Service) -> None:
+    app = service.configs.live.app
+    branches = [*app.door.checks, "answer"]
+    service.metrics.know(checks=app.door.checks, branches=branches, routes=ROUTES)
+
+
+def _gauges(service: Service) -> None:
+    metrics, store = service.metrics, service.store
+    metrics.gauge(names.RUNNING, lambda: service.admission.running)
+    metrics.gauge(names.QUEUED, lambda: service.admission.queued)
+    metrics.gauge(names.QUEUE_LIMIT, lambda: service.configs.live.limits.max_queued)
+    metrics.gauge(names.STORE_QUEUED, lambda: store.stats.queued)
+    metrics.gauge(names.STORE_UP, lambda: float(not store.stats.error))
+    metrics.gauge(names.CONFIG_VERSION, lambda: service.configs.live.version)
+    metrics.gauge(names.CONFIG_NEWEST, lambda: service.configs.live.version)
+    metrics.gauge(names.ABANDONED_TASKS, abandoned_tasks)
+
+
+async def _follow_once(service: Service) -> None:
+    if await service.follower.look():
+        service.metrics.reloaded("loaded")
+        _know(service)
+    service.callers.refresh(await service.store.keys())
+    service.workers = max(1, len(await service.store.workers(3.0)))
+
+
+async def _follow(service: Service) -> None:
+    """Follow the config in force and the keys."""
+    while True:
+        await clock.sleep(LOOK_S)
+        await _follow_once(service)
+
+
+async def _expire(service: Service) -> None:
+    """Delete what is older than the config's days."""
+    while True:
+        days = service.configs.live.limits.retention_days
+        await service.store.expire(datetime.now(UTC) - timedelta(days=days))
+        await clock.sleep(EXPIRE_S)
+
+
+def _crashed(name: str, error: BaseException) -> None:
+    log.error("the job %s broke and is started again: %r", name, error)
+
+
+async def serve_on(sock: socket.socket, place: Place, table: ServiceTable, *, ready: Callable[[Service], None]) -> None:
+    """Serve on an open socket until a signal ends it; SIGHUP reads the config again."""
+    async with running(place, table) as service:
+        asked = _Flag()
+
+        def drain() -> None:
+            service.draining = True
+
+        async def reloading() -> None:
+            while True:
+                if asked.take():
+                    try:
+                        await propose(service.store, place.path, by="SIGHUP", why="a signal")
+                    except QuorateError as error:
+                        service.metrics.reloaded("rejected")
+                        log.error("the config was not taken, the last good one stays: %s", error)
+                await clock.sleep(LOOK_S)
+
+        async with supervised({"reload": reloading}, on_crash=_crashed):
+            ready(service)
+            await serve(asgi(service), sock, drain_s=table.drain_s, draining=drain, reload=asked.give)
+
+
+class _Flag:
+    """A signal that waits to be looked at."""
+
+    def __init__(self) -> None:
+        self._set = False
+
+    def give(self) -> None:
+        self._set = True
+
+    def take(self) -> bool:
+        was, self._set = self._set, False
+        return was
