@@ -6,6 +6,7 @@ never a short answer there.
 """
 
 import asyncio
+import io
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -24,6 +25,7 @@ from quorate.models.openai import Price, Timeouts
 
 _CHARS_PER_TOKEN = 4
 MAX_EVENT_BYTES = 1 << 20
+_LONG = 1 << 19
 _ENDS = (b"\n\n", b"\n\r\n", b"\r\r")  # The middle one ends lines of either kind.
 
 Emit = Callable[[bytes], Awaitable[None]]
@@ -129,7 +131,7 @@ class Relay:
 
     async def _ask(self, body: bytes, reading: "_Reading", *, stream: bool) -> Relayed:
         times, start_s = self._timeouts, clock.now()
-        payload = aiohttp.BytesPayload(body, content_type="application/json")
+        payload = _payload(body)
         with clock.timeout(min(times.first_s if stream else times.total_s, times.total_s)) as patience:
             async with self._session.client.post(
                 self._url, data=payload, headers=self._headers, proxy=self._proxy, allow_redirects=False
@@ -171,6 +173,13 @@ class Relay:
             text = str(json.loads(text)["error"]["message"])
         hidden = text.replace(self._key, "[key]") if self._key else text
         return status_error(self.where, response, message=hidden)
+
+
+def _payload(body: bytes) -> aiohttp.Payload:
+    """A long one is written in pieces, so that the loop turns meanwhile."""
+    if len(body) > _LONG:
+        return aiohttp.BytesIOPayload(io.BytesIO(body), content_type="application/json")
+    return aiohttp.BytesPayload(body, content_type="application/json")
 
 
 class Frames:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from quorate.errors import QuorateError
 from quorate.service.exchange import Exchange
-from quorate.store import Key, Right, digest_of
+from quorate.store import Key, Right, digest_of, parse_key
 
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
 
@@ -84,10 +84,10 @@ class Callers:
         kind, _, token = exchange.header(b"authorization").partition(" ")
         if kind.lower() != "bearer":
             token = exchange.header(b"api-key") or exchange.header(b"x-api-key")
-        secret = token.strip().rpartition("_")[2]
+        key = parse_key(token.strip())
         # A look-up by a digest of 256 random bits: its time tells nothing that helps to guess one.
-        caller = self._by_digest.get(digest_of(secret)) if secret else None
-        if caller is None or token.strip().split("_")[1:2] != [caller.id]:
+        caller = self._by_digest.get(digest_of(key[1])) if key is not None else None
+        if caller is None or key is None or key[0] != caller.id:
             raise Unauthorized("give a good API key: `Authorization: Bearer qk_...`")
         return caller
 
