@@ -30,6 +30,7 @@ PATIENCE_S = 5.0
 MOST_PAUSE_S = 60.0
 """The longest pause that a Retry-After is believed, in seconds."""
 
+_REMAINING, _LIMIT, _RESET = (f"x-ratelimit-{what}-" for what in ("remaining", "limit", "reset"))
 _LOW = 0.1
 """Share of its tokens below which a server gets fewer calls at once, in proportion."""
 _DURATION = re.compile(
@@ -188,25 +189,29 @@ class Pace(Limiter):
             self._aimd.troubled()
         else:
             self._aimd.good(sent_s, wanted=bool(self._queue) or self.running >= self._room)
-        if "x-ratelimit-remaining-requests" in headers or "x-ratelimit-remaining-tokens" in headers:
-            self._foresee(headers, now_s)
+        requests, tokens = (headers.get(_REMAINING + what) for what in ("requests", "tokens"))
+        if requests is not None or tokens is not None:
+            self._foresee(requests, tokens, headers, now_s)
         self._settle(now_s)
 
-    def _foresee(self, headers: Mapping[str, str], now_s: float) -> None:
-        """Read what remains. The newest headers count alone."""
+    def _foresee(self, requests: str | None, tokens: str | None, headers: Mapping[str, str], now_s: float) -> None:
+        """Read what remains. The newest headers count alone; most say that there is plenty, and are read no further."""
         bound, bound_s, lull_s = self.max_running, 0.0, 0.0
-        left, limit, reset_s = _budget(headers, "requests")
-        if reset_s > 0 and left < bound:
+        left = _number(requests)
+        if left is not None and left < bound and (reset_s := duration_s(headers.get(_RESET + "requests"))):
             bound, bound_s = max(1, int(left)), reset_s
             if left < 1:
                 # Limits refill all the time as a rule, and then one request is back long before all of them are.
-                lull_s = reset_s / limit if limit >= 1 else reset_s
-        left, limit, reset_s = _budget(headers, "tokens")
-        if reset_s > 0 and left < max(1.0, _LOW * limit):
-            few = max(1, int(self._aimd.limit * left / (_LOW * limit))) if limit else 1
-            bound, bound_s = min(bound, few), max(bound_s, reset_s)
-            if left < 1:
-                lull_s = max(lull_s, reset_s / 100 if limit else reset_s)
+                lull_s = reset_s / max(1.0, _number(headers.get(_LIMIT + "requests")) or 1.0)
+        left = _number(tokens)
+        if left is not None:
+            limit = _number(headers.get(_LIMIT + "tokens")) or 0.0
+            if left < max(1.0, _LOW * limit) and (reset_s := duration_s(headers.get(_RESET + "tokens"))):
+                few = max(1, int(self._aimd.limit * left / (_LOW * limit))) if limit else 1
+                bound, bound_s = min(bound, few), max(bound_s, reset_s)
+                if left < 1:
+                    # A hundredth of its tokens is a call or more.
+                    lull_s = max(lull_s, reset_s / 100 if limit else reset_s)
         self._bound, self._bound_s = bound, now_s + bound_s
         self._lull_s = now_s + min(lull_s, PATIENCE_S)
 
@@ -250,15 +255,6 @@ class Pace(Limiter):
         if now_s >= self._wake_s:
             self._wake_s = math.inf
         self._settle(now_s)
-
-
-def _budget(headers: Mapping[str, str], what: str) -> tuple[float, float, float]:
-    """What remains of requests or tokens, of how many (0: not told), and seconds to the reset (0: not told)."""
-    left = _number(headers.get(f"x-ratelimit-remaining-{what}"))
-    if left is None:
-        return math.inf, 0.0, 0.0
-    limit = _number(headers.get(f"x-ratelimit-limit-{what}")) or 0.0
-    return left, limit, duration_s(headers.get(f"x-ratelimit-reset-{what}")) or 0.0
 
 
 def _number(text: str | None) -> float | None:
