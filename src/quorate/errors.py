@@ -53,12 +53,14 @@ class LimitExceeded(QuorateError):
 
     Attributes:
         retry_after_s: seconds after which another try makes sense.
+        which: names the limit: "calls" to a model, or of a service "queue", "rate", "concurrency" or "keys".
     """
 
     status_hint = 429
 
-    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+    def __init__(self, message: str, *, retry_after_s: float = 1.0, which: str = "calls") -> None:
         self.retry_after_s = retry_after_s
+        self.which = which
         super().__init__(message)
 
 

@@ -107,7 +107,7 @@ class PromptJudge:
             lines = data_lines(subject, decode=self.decode)
         prompt, nonce = render(self.template, lines, company=self.company)
         reply = await self.model.complete(prompt)
-        verdict = parse(reply.text, nonce, model=self.model.name, version=self.template.version)
+        verdict = parse(reply.text, nonce, model=reply.model, version=self.template.version)
         if self.threshold is None or verdict.score is None:
             return verdict
         return verdict._replace(outcome="flag" if verdict.score >= self.threshold else "pass")

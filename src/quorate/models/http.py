@@ -158,7 +158,7 @@ def status_error(where: str, response: aiohttp.ClientResponse, *, message: str) 
     """The error for a status other than 200. `message` is the server's text: shown quoted and shortened."""
     status = response.status
     said = f"{where}: HTTP {status} {message[:_SHOWN]!r}"
-    after_s = _retry_after_s(response.headers.get("Retry-After"))
+    after_s = retry_after_s(response.headers.get("Retry-After"))
     if status == 429:
         return RateLimited(said, retry_after_s=after_s)
     if status >= 500 or status in (408, 409, 425):
@@ -170,7 +170,7 @@ def status_error(where: str, response: aiohttp.ClientResponse, *, message: str) 
     return ModelRefused(said, status=status)
 
 
-def _retry_after_s(value: str | None) -> float | None:
+def retry_after_s(value: str | None) -> float | None:
     """Seconds of a Retry-After header; its date form is rare among model servers and read as absent."""
     try:
         seconds = float(value or "")

@@ -21,6 +21,7 @@ from quorate.engine import Timeout, clock, spend
 from quorate.errors import BadReply, ModelError, ModelRefused, ModelUnavailable, StreamBroken, UsageError
 from quorate.events import Usage
 from quorate.models import Emit, Message, Prompt, Reply, ToolCall, ToolCallDelta
+from quorate.models.adaptive import Pace
 from quorate.models.http import Session, mapped, proxy_for, read_bounded, read_start, status_error
 from quorate.models.sse import EventStream
 
@@ -58,6 +59,7 @@ class OpenAIModel:
         api_key: sent as a bearer token; never shown.
         timeouts: for each call.
         price: for the usage's cost.
+        pace: told what each call came to; shared by the models of one upstream, and their limiter.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class OpenAIModel:
         api_key: str | None = None,
         timeouts: Timeouts | None = None,
         price: Price | None = None,
+        pace: Pace | None = None,
     ) -> None:
         base = URL(base_url)
         if base.scheme not in ("http", "https") or not base.host:
@@ -86,6 +89,7 @@ class OpenAIModel:
         self._proxy = proxy_for(self._url)
         self._timeouts = timeouts or Timeouts()
         self._price = price or Price()
+        self._pace = pace
         self._lacks: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
@@ -114,6 +118,9 @@ class OpenAIModel:
                 async with self._session.client.post(
                     self._url, data=body, headers=self._headers, proxy=self._proxy, allow_redirects=False
                 ) as response:
+                    reading.begun = True
+                    if self._pace is not None:
+                        self._pace.saw(response.status, response.headers, clock.now() - start_s)
                     if response.status != 200:
                         reading.usage = (0, 0)
                         raise await self._refusal(response)
@@ -129,6 +136,8 @@ class OpenAIModel:
                 raise
             reading.again = True
         except (aiohttp.ClientError, OSError, ModelUnavailable) as error:
+            if self._pace is not None and not reading.begun:
+                self._pace.saw(None, {}, clock.now() - start_s)
             ours = mapped(self._where, error)
             raise (StreamBroken(str(ours)) if reading.spoke else ours) from None
         finally:
@@ -242,6 +251,7 @@ class _Reading:
     def __init__(self, where: str, emit: Emit | None, hidden: Callable[[str], str]) -> None:
         self.emit = emit
         self._hidden = hidden
+        self.begun = False
         self.done = False
         self.cut = False
         self.again = False

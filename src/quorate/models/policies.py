@@ -139,7 +139,7 @@ class Limiter:
         except asyncio.CancelledError:
             if turn in self._queue:
                 self._queue.remove(turn)
-            elif not turn.cancelled():
+            elif not turn.cancelled() and turn.exception() is None:
                 self.leave()  # The turn came in the same moment as the cancel: pass it on.
             raise
 

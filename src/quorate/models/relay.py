@@ -11,15 +11,16 @@ import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import aiohttp
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict
 from yarl import URL
 
 from quorate.engine import Timeout, clock, spend
 from quorate.errors import BadReply, ModelError, StreamBroken, UsageError
 from quorate.events import Usage
+from quorate.models.adaptive import Pace
 from quorate.models.http import Session, mapped, proxy_for, read_bounded, read_start, status_error
 from quorate.models.openai import Price, Timeouts
 
@@ -29,19 +30,6 @@ _LONG = 1 << 19
 _ENDS = (b"\n\n", b"\n\r\n", b"\r\r")  # The middle one ends lines of either kind.
 
 Emit = Callable[[bytes], Awaitable[None]]
-
-
-class Pace(Protocol):
-    """Room at the upstream, as `Limiter` keeps it, and what the upstream says of its own limits."""
-
-    def take(self) -> bool:
-        """Take room at once; False where there is none."""
-
-    async def turn(self) -> None:
-        """Wait for room and take it."""
-
-    def leave(self) -> None:
-        """Give the room back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +57,6 @@ class Relay:
         api_key: sent as a bearer token; never shown. The caller's own is never passed on.
         timeouts: for each call.
         price: for the usage's cost.
-        saw: told the status and headers of every reply.
     """
 
     def __init__(
@@ -81,7 +68,6 @@ class Relay:
         api_key: str | None = None,
         timeouts: Timeouts | None = None,
         price: Price | None = None,
-        saw: Callable[[int, CIMultiDictProxy[str]], None] | None = None,
     ) -> None:
         base = URL(base_url)
         if base.scheme not in ("http", "https") or not base.host:
@@ -95,7 +81,6 @@ class Relay:
         self._proxy = proxy_for(self._url)
         self._timeouts = timeouts or Timeouts()
         self._price = price or Price()
-        self._saw = saw
 
     def __repr__(self) -> str:
         return f"Relay({self.where!r})"
@@ -115,7 +100,7 @@ class Relay:
         """
         if self._pace is not None and not self._pace.take():
             await self._pace.turn()
-        reading = _Reading(self.where, emit, len(body))
+        reading, start_s = _Reading(self.where, emit, len(body)), clock.now()
         try:
             return await self._ask(body, reading, stream=stream)
         except asyncio.CancelledError:
@@ -127,6 +112,8 @@ class Relay:
         finally:
             spend(reading.used(self._price))
             if self._pace is not None:
+                if not reading.begun and not reading.cut:
+                    self._pace.saw(None, {}, clock.now() - start_s)
                 self._pace.leave()
 
     async def _ask(self, body: bytes, reading: "_Reading", *, stream: bool) -> Relayed:
@@ -136,8 +123,9 @@ class Relay:
             async with self._session.client.post(
                 self._url, data=payload, headers=self._headers, proxy=self._proxy, allow_redirects=False
             ) as response:
-                if self._saw is not None:
-                    self._saw(response.status, response.headers)
+                reading.begun = True
+                if self._pace is not None:
+                    self._pace.saw(response.status, response.headers, clock.now() - start_s)
                 if response.status != 200:
                     reading.counts = (0, 0)
                     raise await self._refusal(response)
@@ -239,6 +227,7 @@ class _Reading:
         self._emit = emit
         self._asked = asked
         self.cut = False
+        self.begun = False
         self.done = False
         self.spoke = False
         self.model = ""

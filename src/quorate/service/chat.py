@@ -20,6 +20,7 @@ from quorate.models import ToolCallDelta
 from quorate.models.relay import text_in
 from quorate.service.callers import Caller
 from quorate.service.exchange import EVENTS, JSON, Exchange
+from quorate.service.limits import Use
 from quorate.service.live import Live
 from quorate.service.replies import Completion, Trouble
 from quorate.service.state import Service
@@ -44,10 +45,10 @@ async def chat(service: Service, exchange: Exchange) -> None:
         with service.configs.use() as live:
             raw = await exchange.json(live.limits.max_body)
             request = understood(raw, live)
-            async with leaving(exchange.gone), service.room(caller, live) as speculate:
-                await _Passage(service, live, exchange, caller=caller, request=request, speculate=speculate).run()
+            async with leaving(exchange.gone), service.room(caller, live) as use:
+                await _Passage(service, live, exchange, caller=caller, request=request, use=use).run()
     except ClientGone:
-        service.left()
+        return  # Its passage has noted it; there is nobody to tell.
     except QuorateError as error:
         await exchange.fail(Trouble.of(error))
 
@@ -68,10 +69,10 @@ class _Passage:
     """One request on its way through the door."""
 
     def __init__(
-        self, service: Service, live: Live, exchange: Exchange, *, caller: Caller, request: Asked, speculate: bool
+        self, service: Service, live: Live, exchange: Exchange, *, caller: Caller, request: Asked, use: Use
     ) -> None:
         self._service, self._live, self._exchange = service, live, exchange
-        self._caller, self._asked, self._speculate = caller, request, speculate
+        self._caller, self._asked, self._use = caller, request, use
         self._relayed = live.app.relay is not None
         self._keepalive_s = live.limits.keepalive_s if request.stream else 0.0
         self._conversation = request.conversation
@@ -91,7 +92,7 @@ class _Passage:
             self._conversation,
             answerer=self._live.answerer(self._asked),
             reuse=self._known,
-            speculate=self._speculate,
+            speculate=self._use.speculate,
         )
         outcome: Outcome = "failed"
         try:
@@ -263,11 +264,13 @@ class _Passage:
     async def _ended(self, response: Response, outcome: Outcome) -> None:
         """Note the end, for the store and for the figures; where the caller left before the decision, that too."""
         timeline, service = response.run.timeline, self._service
+        self._use.wasted = timeline.wasted
         decision = response.report() if response.run.decision is not None else None
         if not self._recorded and outcome == "abandoned":
             await service.store.decided(self._undecided())
             self._recorded = True
         row = as_json(decision, reply=False) if decision is not None else {}
+        self._use.refused = decision.decision == "refuse" if decision is not None else None
         if self._recorded:
             end = End(
                 id=self._exchange.id,

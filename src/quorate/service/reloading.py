@@ -92,12 +92,13 @@ class Follower:
         worker: this worker's name.
 
     Attributes:
+        worker: this worker's name.
         error: why the newest config was not taken, "" where it was.
         behind_s: since when a newer one is known and not in force, None where there is none.
     """
 
     def __init__(self, store: Store, configs: Configs, path: Path, *, worker: str) -> None:
-        self._store, self._configs, self._path, self._worker = store, configs, path, worker
+        self._store, self._configs, self._path, self.worker = store, configs, path, worker
         self._tried = 0
         self.error = ""
         self.behind_s: float | None = None
@@ -121,7 +122,7 @@ class Follower:
         else:
             self.behind_s, self.error = None, ""
         version = self._configs.live.version
-        await self._store.beat(self._worker, version=version, ready=self.ready, error=self.error)
+        await self._store.beat(self.worker, version=version, ready=self.ready, error=self.error)
         await self._configs.tidy()
         return swapped
 

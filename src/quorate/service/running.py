@@ -14,11 +14,13 @@ from threadpoolctl import threadpool_limits
 
 from quorate.engine import Observer, abandoned_tasks, clock, supervised
 from quorate.errors import QuorateError, UsageError
+from quorate.models.adaptive import Pace
+from quorate.service.admission import Admission
 from quorate.service.app import ROUTES, asgi
 from quorate.service.callers import Callers, is_loopback
-from quorate.service.limits import Admission, KeyLimits
+from quorate.service.limits import KeyLimits
 from quorate.service.live import Configs
-from quorate.service.reloading import LOOK_S, Follower, opened, propose
+from quorate.service.reloading import LIVE_S, LOOK_S, Follower, opened, propose
 from quorate.service.server import serve
 from quorate.service.state import Service
 from quorate.settings import ServiceTable
@@ -124,7 +126,8 @@ async def running(place: Place, table: ServiceTable) -> AsyncIterator[Service]:
 def _know(service: Service) -> None:
     app = service.configs.live.app
     branches = [*app.door.checks, "answer"]
-    service.metrics.know(checks=app.door.checks, branches=branches, routes=ROUTES)
+    upstreams = [*app.paces, *app.breakers]
+    service.metrics.know(checks=app.door.checks, branches=branches, upstreams=upstreams, routes=ROUTES)
 
 
 def _gauges(service: Service) -> None:
@@ -137,6 +140,19 @@ def _gauges(service: Service) -> None:
     metrics.gauge(names.CONFIG_VERSION, lambda: service.configs.live.version)
     metrics.gauge(names.CONFIG_NEWEST, lambda: service.configs.live.version)
     metrics.gauge(names.ABANDONED_TASKS, abandoned_tasks)
+    metrics.gauge(names.UPSTREAM_LIMIT, lambda: _each(service, lambda pace: pace.limit))
+    metrics.gauge(names.UPSTREAM_RUNNING, lambda: _each(service, lambda pace: pace.running))
+    metrics.gauge(names.UPSTREAM_QUEUED, lambda: _each(service, lambda pace: pace.queued))
+    metrics.gauge(names.BREAKER, lambda: _breakers(service))
+
+
+def _each(service: Service, read: Callable[[Pace], float]) -> dict[str, float]:
+    return {name: read(pace) for name, pace in service.configs.live.app.paces.items()}
+
+
+def _breakers(service: Service) -> dict[str, float]:
+    value = {"open": 1.0, "half-open": 0.5, "closed": 0.0}
+    return {name: value[breaker.state] for name, breaker in service.configs.live.app.breakers.items()}
 
 
 async def _follow_once(service: Service) -> None:
@@ -144,7 +160,9 @@ async def _follow_once(service: Service) -> None:
         service.metrics.reloaded("loaded")
         _know(service)
     service.callers.refresh(await service.store.keys())
-    service.workers = max(1, len(await service.store.workers(3.0)))
+    names_ = sorted(worker.worker for worker in await service.store.workers(LIVE_S))
+    mine = names_.index(service.follower.worker) if service.follower.worker in names_ else None
+    service.keys.share(max(1, len(names_)), mine)
 
 
 async def _follow(service: Service) -> None:

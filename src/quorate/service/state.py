@@ -1,6 +1,5 @@
 """What one serving process holds, and what it counts."""
 
-import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -8,16 +7,20 @@ from pathlib import Path
 
 from quorate.apps.frontdoor import ANSWER, Decision
 from quorate.engine import Observer, Timeline, clock
+from quorate.errors import LimitExceeded
+from quorate.service.admission import Admission
 from quorate.service.callers import Caller, Callers
 from quorate.service.exchange import Exchange
-from quorate.service.limits import Admission, KeyLimits
+from quorate.service.floor import wait
+from quorate.service.limits import Allowance, KeyLimits, Use
 from quorate.service.live import Configs, Live
 from quorate.service.reloading import Follower
 from quorate.store import Store
 from quorate.telemetry import request_id
 from quorate.telemetry.metrics import Metrics
 
-log = logging.getLogger("quorate.service")
+_WHOLE = frozenset(("per_minute", "concurrency", "waste_tokens"))
+_SHARES = frozenset(("waste_usd", "refusal_share"))
 
 
 @dataclass(slots=True)
@@ -35,7 +38,6 @@ class Service:
         keys: bounds of each key.
         observers: watch every run.
         draining: whether it is about to stop.
-        workers: live workers that share the limits.
     """
 
     path: Path
@@ -48,12 +50,11 @@ class Service:
     keys: KeyLimits
     observers: tuple[Observer, ...] = ()
     draining: bool = False
-    workers: int = 1
 
     @property
     def limits_hold(self) -> str:
         """How far the limits of keys reach."""
-        return f"the whole deployment: divided by its {self.workers} live workers, as the store knows them"
+        return f"the whole deployment: divided by its {self.keys.workers} live workers, as the store knows them"
 
     @contextmanager
     def request(self, exchange: Exchange) -> Iterator[None]:
@@ -68,17 +69,25 @@ class Service:
             )
 
     @asynccontextmanager
-    async def room(self, caller: Caller, live: Live) -> AsyncIterator[bool]:
-        """Room for one request of a caller; gives whether its answer may run beside the checks.
+    async def room(self, caller: Caller, live: Live) -> AsyncIterator[Use]:
+        """Room for one request of a caller, on its account; it says whether the answer may run beside the checks.
 
         Raises:
             LimitExceeded: there is none, or the key has used up its own.
         """
-        async with self.admission.room(caller.id or ""):
-            yield True
+        key = caller.id or ""
+        deadline_s = clock.now() + live.app.settings.limits.timeout_s
+        try:
+            with self.keys.use(key, _allowance(caller, live)) as use:
+                async with self.admission.room(key, deadline_s=deadline_s):
+                    yield use
+        except LimitExceeded as error:
+            self.metrics.rejected(error.which)
+            raise
 
     async def floor(self, begun_s: float, live: Live) -> None:
         """Wait until a refusal may go out."""
+        await wait(begun_s, live.limits.refusal_floor_ms / 1000)
 
     def passed(
         self, live: Live, caller: Caller, timeline: Timeline, *, decision: Decision | None, outcome: str
@@ -106,5 +115,12 @@ class Service:
         if outcome == "abandoned":
             metrics.client_gone("released")
 
-    def left(self) -> None:
-        """A client left while its request was read or answered; its passage has counted it."""
+
+def _allowance(caller: Caller, live: Live) -> Allowance:
+    """The bounds of a key: its own where it has one, else the config's."""
+    table = live.limits.keys
+    if not caller.limits:
+        return Allowance(table.per_minute, table.concurrency, table.waste_tokens, table.waste_usd, table.refusal_share)
+    own = {name: value for name, value in caller.limits.items() if name in _WHOLE or name in _SHARES}
+    whole = {name: int(value) if name in _WHOLE else value for name, value in own.items()}
+    return Allowance(**{**table.model_dump(), **whole})

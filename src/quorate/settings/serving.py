@@ -54,15 +54,18 @@ class KeyTable(Table):
 
     Attributes:
         per_minute: requests.
-        concurrent: requests at once.
-        wasted_tokens_per_hour: tokens of cut answers; beyond it a key's answers wait for the verdict.
-        refused_share: of its last requests; beyond it a key's answers wait for the verdict.
+        concurrency: requests at once.
+        waste_tokens: tokens an hour that did not count, such as of cut answers; beyond it the answers of a key wait
+            for the verdict.
+        waste_usd: the same in US dollars.
+        refusal_share: of the decisions of ten minutes; beyond it the answers of a key wait for the verdict.
     """
 
     per_minute: Annotated[int, Field(ge=1)] | None = None
-    concurrent: Annotated[int, Field(ge=1)] | None = None
-    wasted_tokens_per_hour: Annotated[int, Field(ge=1)] | None = None
-    refused_share: Share | None = None
+    concurrency: Annotated[int, Field(ge=1)] | None = None
+    waste_tokens: Annotated[int, Field(ge=0)] | None = None
+    waste_usd: Annotated[float, Field(ge=0)] | None = None
+    refusal_share: Share | None = None
 
 
 class ServiceTable(Table):

@@ -1,12 +1,14 @@
 """What a config becomes: an `App`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from quorate.apps.frontdoor import FrontDoor
 from quorate.checks import Check
 from quorate.knowledge import Knowledge
 from quorate.models import Model
+from quorate.models.adaptive import Pace
+from quorate.models.breaker import Breaker
 from quorate.models.http import Session
 from quorate.models.relay import Relay
 from quorate.settings import Settings
@@ -25,6 +27,8 @@ class App:
         models: the models of the config by name, with their policies around them.
         versions: what judges each check: weights, prompts and models, in one line.
         relay: the upstream that answers in place of the door's own answerer, or None where there is none.
+        paces: room towards each server, by host; two of one host with different keys show as the last.
+        breakers: by the name of the model they are around.
     """
 
     settings: Settings
@@ -35,6 +39,8 @@ class App:
     models: Mapping[str, Model]
     versions: Mapping[str, str]
     relay: Relay | None = None
+    paces: Mapping[str, Pace] = field(default_factory=dict)
+    breakers: Mapping[str, Breaker] = field(default_factory=dict)
 
     @property
     def notes(self) -> list[str]:

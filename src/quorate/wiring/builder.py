@@ -23,6 +23,8 @@ from quorate.errors import ConfigError
 from quorate.journal import key_of
 from quorate.knowledge import Knowledge
 from quorate.models import Model
+from quorate.models.adaptive import Pace
+from quorate.models.breaker import Breaker
 from quorate.models.http import Session
 from quorate.models.local import Languages, LocalModeration, LocalScope, LocalThreat
 from quorate.models.local.taught import recall
@@ -46,9 +48,10 @@ class Builder:
     def __init__(self, settings: Settings, base: Path) -> None:
         self._settings = settings
         self._base = base
-        tables: list[ModelTable | UpstreamTable] = [*settings.models.values()]
+        self._tables: list[ModelTable | UpstreamTable] = [*settings.models.values()]
         if settings.upstream is not None:
-            tables.append(settings.upstream)
+            self._tables.append(settings.upstream)
+        tables = self._tables
         ca_files = {resolve(base, table.ca_file) for table in tables if table.ca_file is not None}
         if len(ca_files) > 1:
             raise ConfigError("models", ["ca_file: all models share one session, so name one file for all of them"])
@@ -57,6 +60,8 @@ class Builder:
         self._models: dict[str, Model] = {}
         self._versions: list[str] = []
         self._judged_by: dict[str, str] = {}
+        self._paces: dict[tuple[str, str | None], Pace] = {}
+        self._breakers: dict[str, Breaker] = {}
         self._knowledge = self._load_knowledge()
 
     def app(self) -> App:
@@ -66,7 +71,20 @@ class Builder:
         door = FrontDoor(checks, self._answerer(), policy=self._policy(), observe=settings.mode == "observe")
         models = self.models()
         fingerprint = key_of(settings.model_dump_json(), self._versions)
-        return App(settings, door, self._knowledge, self.session, fingerprint, models, self._judged_by, self._relay())
+        answers = self._relay()
+        paces = {URL(address).host or address: pace for (address, _), pace in self._paces.items()}
+        return App(
+            settings,
+            door,
+            self._knowledge,
+            self.session,
+            fingerprint,
+            models,
+            self._judged_by,
+            relay=answers,
+            paces=paces,
+            breakers=self._breakers,
+        )
 
     def models(self) -> dict[str, Model]:
         """The models of the config by name, with their policies around them."""
@@ -86,18 +104,22 @@ class Builder:
                 api_key=api_key(table),
                 timeouts=Timeouts(table.first_s, table.idle_s, table.total_s),
                 price=Price(table.input_usd, table.output_usd),
+                pace=self._pace(table),
             )
             self._models[name] = self._policies(model, name, table)
         return self._models[name]
 
     def _policies(self, model: Model, name: str, table: ModelTable) -> Model:
-        model = Limit(model, Limiter(max_running=table.max_running, max_queued=table.max_queued))
+        model = Limit(model, self._pace(table))
+        if self._shared(table):
+            model = Limit(model, Limiter(max_running=table.max_running, max_queued=table.max_queued))
         if table.hedge_after_s is not None:
             model = Hedge(model, after_s=table.hedge_after_s)
         if table.attempts > 1:
             model = Retry(model, attempts=table.attempts)
         if table.fallback is None:
-            return model
+            return model  # Nobody else could answer: a breaker would only fail sooner.
+        model = self._breakers[name] = Breaker(model)
         if self._settings.models[table.fallback].fallback is not None:
             raise ConfigError(f"models.{name}", [f"fallback: {table.fallback!r} has a fallback of its own"])
         return Fallback([model, self._model(table.fallback)])
@@ -180,6 +202,21 @@ class Builder:
         spoken = Counter(map(foreign, texts.sections or [""])).most_common(1)[0][0]
         return LocalScopeJudge(classifier, table.pass_below, table.threshold, foreign, spoken)
 
+    def _pace(self, table: ModelTable | UpstreamTable) -> Pace:
+        """The pace towards a server: one for all that it counts together, an address and a key."""
+        to = (table.base_url, table.api_key_env)
+        if to not in self._paces:
+            sharing = [other for other in self._tables if (other.base_url, other.api_key_env) == to]
+            room = sum(other.max_running for other in sharing), sum(other.max_queued for other in sharing)
+            self._paces[to] = Pace(max_running=room[0], max_queued=room[1])
+        return self._paces[to]
+
+    def _shared(self, table: ModelTable) -> bool:
+        """Whether a model with a bound of its own shares its server with others."""
+        to = (table.base_url, table.api_key_env)
+        others = sum((other.base_url, other.api_key_env) == to for other in self._tables)
+        return others > 1 and bool({"max_running", "max_queued"} & table.model_fields_set)
+
     def _relay(self) -> Relay | None:
         table = self._settings.upstream
         if table is None:
@@ -187,7 +224,7 @@ class Builder:
         return Relay(
             base_url=table.base_url,
             session=self.session,
-            pace=Limiter(max_running=table.max_running, max_queued=table.max_queued),
+            pace=self._pace(table),
             api_key=api_key(table),
             timeouts=Timeouts(table.first_s, table.idle_s, table.total_s),
             price=Price(table.input_usd, table.output_usd),
