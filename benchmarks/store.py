@@ -19,8 +19,8 @@ from pathlib import Path
 from quorate.store import End, Record, Store, Turn
 
 MESSAGE = (
-    "Hello, I ordered a lamp three weeks ago and it still has not come. The order is 4711-22 and the tracking page says "
-    "that it left on 2026-10-02. Could you please look into it, or call me at +49 151 23456789? Thank you very much."
+    "Hello, I ordered a lamp three weeks ago and it still has not come. The order is 4711-22 and the tracking page "
+    "says that it left on 2026-10-02. Could you please look into it, or call me at +49 151 23456789? Thank you very much."
 )
 REPLY = "I am sorry that your lamp is late. The parcel was delayed at the depot and will reach you in two days. " * 4
 VERDICT = {
@@ -33,7 +33,14 @@ VERDICT = {
     "elapsed_ms": 212.5,
     "mode": "enforce",
 }
-USAGE = {"calls": 3, "cancelled_calls": 0, "input_tokens": 812, "output_tokens": 240, "wasted_tokens": 0, "cost_usd": 0.01}
+USAGE = {
+    "calls": 3,
+    "cancelled_calls": 0,
+    "input_tokens": 812,
+    "output_tokens": 240,
+    "wasted_tokens": 0,
+    "cost_usd": 0.01,
+}
 SPAN = {"started_ms": 0.1, "first_ms": 200.0, "ended_ms": 212.5, "ended": "answered", "why": "", "usage": USAGE}
 
 
@@ -72,7 +79,9 @@ async def measure(url: str, audit: str, records: int, clients: int) -> dict[str,
                 began = time.perf_counter()
                 await store.decided(row)
                 waits.append(time.perf_counter() - began)
-                store.ended(End(id=row.id, outcome="done", bytes_out=4096, usage=USAGE, timeline=row.timeline, reply=REPLY))
+                store.ended(
+                    End(id=row.id, outcome="done", bytes_out=4096, usage=USAGE, timeline=row.timeline, reply=REPLY)
+                )
                 await asyncio.sleep(0)
 
         began, used = time.perf_counter(), cpu()
@@ -111,7 +120,9 @@ def main() -> None:
         for audit in ("strict", "async"):
             with tempfile.TemporaryDirectory() as folder:
                 url = f"sqlite:///{Path(folder) / 'store.db'}"
-                rows.setdefault(f"SQLite, {audit}", []).append(asyncio.run(measure(url, audit, args.records, args.clients)))
+                rows.setdefault(f"SQLite, {audit}", []).append(
+                    asyncio.run(measure(url, audit, args.records, args.clients))
+                )
             if args.postgres:
                 asyncio.run(empty(args.postgres))
                 rows.setdefault(f"PostgreSQL, {audit}", []).append(
@@ -123,7 +134,11 @@ def main() -> None:
     print("|---" * (len(names) + 1) + "|")
     for name, found in rows.items():
         figures = (statistics.median(row[column] for row in found) for column in names)
-        print(f"| {name} | " + " | ".join(f"{figure:.3g}" if figure < 100 else f"{figure:.0f}" for figure in figures) + " |")
+        print(
+            f"| {name} | "
+            + " | ".join(f"{figure:.3g}" if figure < 100 else f"{figure:.0f}" for figure in figures)
+            + " |"
+        )
 
 
 async def empty(url: str) -> None:

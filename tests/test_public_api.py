@@ -8,7 +8,7 @@ import sys
 
 import quorate
 
-HEAVY = ("aiohttp", "numpy", "pydantic", "bm25s", "rich", "asyncio")
+HEAVY = ("aiohttp", "numpy", "pydantic", "bm25s", "rich", "sqlalchemy", "alembic", "asyncio")
 
 
 def test_every_listed_name_exists_and_nothing_else_is_promised() -> None:

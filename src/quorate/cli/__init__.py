@@ -15,6 +15,7 @@ from quorate.cli.review_options import add_review_arguments
 from quorate.cli.safe import safe
 from quorate.cli.section_options import add_section_arguments
 from quorate.cli.serve_options import add_serve_arguments
+from quorate.cli.store_options import add_forget_arguments, add_keys_arguments, add_mode_arguments
 from quorate.errors import QuorateError, UsageError
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
@@ -68,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="judge answers aspect by aspect, with error bars")
     add_evaluate_arguments(evaluate)
     add_serve_arguments(commands.add_parser("serve", help="serve the front door, OpenAI-compatible, over HTTP"))
+    add_keys_arguments(commands.add_parser("keys", help="make, list and revoke API keys of the service"))
+    add_mode_arguments(commands.add_parser("mode", help="enforce, or only observe: the break-glass of a service"))
+    add_forget_arguments(commands.add_parser("forget", help="delete all that is stored of a conversation"))
     stand_in = commands.add_parser("stand-in", help="run an OpenAI-compatible stand-in server", add_help=False)
     stand_in.add_argument("rest", nargs=argparse.REMAINDER)
     return parser

@@ -14,7 +14,6 @@ from threadpoolctl import threadpool_limits
 
 from quorate.engine import Observer, abandoned_tasks, clock, supervised
 from quorate.errors import QuorateError, UsageError
-from quorate.models.adaptive import Pace
 from quorate.service.admission import Admission
 from quorate.service.app import ROUTES, asgi
 from quorate.service.callers import Callers, is_loopback
@@ -28,6 +27,7 @@ from quorate.store import Store
 from quorate.telemetry import JsonLog, names
 from quorate.telemetry.metrics import Metrics
 from quorate.telemetry.shared import Shared
+from quorate.wiring.serving import store_url
 
 EXPIRE_S = 3600.0
 """Seconds between two deletions of old records."""
@@ -49,14 +49,6 @@ class Place:
     worker: str
     shared: Path | None = None
     lines: TextIO | None = None
-
-
-def store_url(table: ServiceTable, base: Path) -> str:
-    """The store's URL; a relative SQLite path starts at the config's folder."""
-    kind, _, rest = table.store.partition(":///")
-    if kind != "sqlite" or rest.startswith("/"):
-        return table.store
-    return f"sqlite:///{(base / rest).resolve()}"
 
 
 def open_store(table: ServiceTable, base: Path) -> Store:
@@ -140,19 +132,26 @@ def _gauges(service: Service) -> None:
     metrics.gauge(names.CONFIG_VERSION, lambda: service.configs.live.version)
     metrics.gauge(names.CONFIG_NEWEST, lambda: service.configs.live.version)
     metrics.gauge(names.ABANDONED_TASKS, abandoned_tasks)
-    metrics.gauge(names.UPSTREAM_LIMIT, lambda: _each(service, lambda pace: pace.limit))
-    metrics.gauge(names.UPSTREAM_RUNNING, lambda: _each(service, lambda pace: pace.running))
-    metrics.gauge(names.UPSTREAM_QUEUED, lambda: _each(service, lambda pace: pace.queued))
-    metrics.gauge(names.BREAKER, lambda: _breakers(service))
+    for metric in (names.UPSTREAM_LIMIT, names.UPSTREAM_RUNNING, names.UPSTREAM_QUEUED, names.BREAKER):
+        metrics.gauge(metric, partial(_level, service, metric.name))
 
 
-def _each(service: Service, read: Callable[[Pace], float]) -> dict[str, float]:
-    return {name: read(pace) for name, pace in service.configs.live.app.paces.items()}
+def _level(service: Service, name: str) -> dict[str, float]:
+    return service.levels.get(name, {})
 
 
-def _breakers(service: Service) -> dict[str, float]:
-    value = {"open": 1.0, "half-open": 0.5, "closed": 0.0}
-    return {name: value[breaker.state] for name, breaker in service.configs.live.app.breakers.items()}
+def _sample(service: Service) -> None:
+    """What is read by other threads is looked at here, where the clock is."""
+    app = service.configs.live.app
+    state = {"open": 1.0, "half-open": 0.5, "closed": 0.0}
+    service.levels.update(
+        {
+            names.UPSTREAM_LIMIT.name: {name: pace.limit for name, pace in app.paces.items()},
+            names.UPSTREAM_RUNNING.name: {name: pace.running for name, pace in app.paces.items()},
+            names.UPSTREAM_QUEUED.name: {name: pace.queued for name, pace in app.paces.items()},
+            names.BREAKER.name: {name: state[breaker.state] for name, breaker in app.breakers.items()},
+        }
+    )
 
 
 async def _follow_once(service: Service) -> None:
@@ -160,6 +159,7 @@ async def _follow_once(service: Service) -> None:
         service.metrics.reloaded("loaded")
         _know(service)
     service.callers.refresh(await service.store.keys())
+    _sample(service)
     names_ = sorted(worker.worker for worker in await service.store.workers(LIVE_S))
     mine = names_.index(service.follower.worker) if service.follower.worker in names_ else None
     service.keys.share(max(1, len(names_)), mine)

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from quorate.apps.frontdoor import ANSWER, Decision
@@ -38,6 +38,7 @@ class Service:
         keys: bounds of each key.
         observers: watch every run.
         draining: whether it is about to stop.
+        levels: gauges that are sampled, by metric and label.
     """
 
     path: Path
@@ -50,6 +51,7 @@ class Service:
     keys: KeyLimits
     observers: tuple[Observer, ...] = ()
     draining: bool = False
+    levels: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def limits_hold(self) -> str:

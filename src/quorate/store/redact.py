@@ -55,6 +55,8 @@ _MOST_DEPTH = 32
 _PACKED_CHARS = 1000
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 _FREE = frozenset(("reason", "why", "category", "error"))
+_COMMON = frozenset(("role", "content", "type", "text", "name", "tool_calls", "tool_call_id", "function", "arguments"))
+_NESTED = (dict, list, tuple, Mapping)
 
 
 def redact(text: str) -> str:
@@ -85,30 +87,32 @@ def redact_words(value: Any, change: Callable[[str], str] = redact) -> Any:
 
     Ids, versions and hashes stay as they are.
     """
-    if isinstance(value, Mapping):
-        return {
-            name: change(part)
-            if name in _FREE and isinstance(part, str)
-            else redact_words(part, change)
-            if isinstance(part, (Mapping, list, tuple))
-            else part
-            for name, part in value.items()
-        }
     if isinstance(value, (list, tuple)):
         return [redact_words(part, change) for part in value]
-    return value
+    out = dict(value) if isinstance(value, (dict, Mapping)) else None
+    if out is None:
+        return value
+    for name, part in out.items():
+        if isinstance(part, str):
+            if part and name in _FREE:
+                out[name] = change(part)
+        elif isinstance(part, _NESTED):
+            out[name] = redact_words(part, change)
+    return out
 
 
 def _walk(value: Any, change: Callable[[str], str], depth: int) -> Any:
     if isinstance(value, str):
         return change(value)
-    if not isinstance(value, (Mapping, list, tuple)):
+    if not isinstance(value, _NESTED):
         return value
     if depth == _MOST_DEPTH:
         return "[nested]"
-    if isinstance(value, Mapping):
-        return {change(str(name)): _walk(part, change, depth + 1) for name, part in value.items()}
-    return [_walk(part, change, depth + 1) for part in value]
+    if isinstance(value, (list, tuple)):
+        return [_walk(part, change, depth + 1) for part in value]
+    return {
+        name if name in _COMMON else change(str(name)): _walk(part, change, depth + 1) for name, part in value.items()
+    }
 
 
 def _same(text: str) -> str:

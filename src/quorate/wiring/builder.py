@@ -3,6 +3,8 @@
 from collections import Counter
 from pathlib import Path
 
+from yarl import URL
+
 from quorate.apps.answer import Answerer, ModelAnswer, QuoteAnswer
 from quorate.apps.frontdoor import FrontDoor, Policy, Refusals
 from quorate.checks import (

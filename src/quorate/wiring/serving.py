@@ -5,7 +5,7 @@ from pathlib import Path
 
 from quorate.engine import StopFlag, in_thread
 from quorate.errors import ConfigError
-from quorate.settings import Settings, check_settings
+from quorate.settings import ServiceTable, Settings, check_settings
 from quorate.wiring.app import App
 from quorate.wiring.builder import Builder
 
@@ -48,3 +48,11 @@ async def open_app(settings: Settings, base: Path) -> App:
 async def close_app(app: App) -> None:
     """Close what `open_app` opened; what still runs on it breaks."""
     await app.session.__aexit__(None, None, None)
+
+
+def store_url(table: ServiceTable, base: Path) -> str:
+    """The store's URL; a relative SQLite path starts at the config's folder."""
+    kind, _, rest = table.store.partition(":///")
+    if kind != "sqlite" or rest.startswith("/"):
+        return table.store
+    return f"sqlite:///{(base / rest).resolve()}"
