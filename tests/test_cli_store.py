@@ -43,7 +43,7 @@ def test_a_secret_is_printed_once(capsys: pytest.CaptureFixture[str], store: str
     parsed = parse_key(line.split("\n")[0])
     assert parsed is not None
     shown = run(capsys, "keys", "list", "--store", store)
-    assert parsed[0] in shown and "shop bot" in shown and "rate_per_min=60" in shown and "good" in shown
+    assert parsed[0] in shown and "shop bot" in shown and "per_minute=60" in shown and "good" in shown
     assert parsed[1] not in shown and parsed[1] not in repr(notes(store))
     for file in Path(store.removeprefix("sqlite:///")).parent.iterdir():
         assert parsed[1].encode() not in file.read_bytes()

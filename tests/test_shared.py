@@ -108,7 +108,7 @@ ADMITTED = "quorate_decisions_total none admit enforce"
 
 @pytest.mark.sockets
 def test_a_scrape_of_any_worker_is_the_sum_of_all(tmp_path: Path) -> None:
-    """Counters, histograms and gauges of three processes; a second later at the latest each shows the others'."""
+    """Counters, histograms and gauges of three processes, whichever of them is asked."""
     with workers(tmp_path, 3) as (a, b, c):
         for worker, number in ((a, 1), (b, 10), (c, 100)):
             worker.count(number)
@@ -120,6 +120,15 @@ def test_a_scrape_of_any_worker_is_the_sum_of_all(tmp_path: Path) -> None:
             assert seen["quorate_requests_running"] == 3
             assert seen["quorate_telemetry_lost_total log"] == 6
             assert (seen["quorate_workers live"], seen["quorate_workers dead"]) == (3, 0)
+
+
+@pytest.mark.sockets
+def test_a_worker_that_nobody_scrapes_is_counted_too(tmp_path: Path) -> None:
+    """It writes what it has counted by itself."""
+    with workers(tmp_path, 2) as (a, b):
+        b.count(10)
+        while a.scrape().get(ADMITTED) != 10:
+            pass
 
 
 @pytest.mark.sockets

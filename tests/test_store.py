@@ -295,13 +295,13 @@ async def test_records_come_in_pages(url: str) -> None:
 async def test_a_key_is_shown_once_and_kept_as_a_hash(url: str) -> None:
     """The secret is in no row; it matches its key and no other, until the key is revoked."""
     async with Store.open(url) as store:
-        key, text = await store.create_key("shop", ("admin", "call"), limits={"rate_per_min": 60})
+        key, text = await store.create_key("shop", ("admin", "call"), limits={"per_minute": 60})
         _, other = await store.create_key("other")
         parsed = parse_key(text)
         assert parsed is not None and parsed[0] == key.id and len(parsed[1]) >= 43
         secret = parsed[1]
         [first, second] = await store.keys()
-        assert first == key and first.rights == ("call", "admin") and first.limits == {"rate_per_min": 60}
+        assert first == key and first.rights == ("call", "admin") and first.limits == {"per_minute": 60}
         assert secret not in repr(first) and secret not in json.dumps(first.digest) and first.digest not in repr(first)
         assert first.matches(secret) and not second.matches(secret)
         assert not first.matches("") and not first.matches(other) and not first.matches("ü\ud800")
@@ -322,7 +322,7 @@ async def test_what_is_no_key_is_none(text: str) -> None:
         (lambda store: store.create_key(" "), "name"),
         (lambda store: store.create_key("x", ("root",)), "call, details, admin"),
         (lambda store: store.create_key("x", ()), "call, details, admin"),
-        (lambda store: store.create_key("x", limits={"rate_per_min": 0}), "limits.rate_per_min"),
+        (lambda store: store.create_key("x", limits={"per_minute": 0}), "limits.rate_per_min"),
         (lambda store: store.create_key("x", limits={"a": float("nan")}), "limits.a"),
         (lambda store: store.propose("x", digest="d", by="b", mode="off"), "enforce, observe"),
     ],

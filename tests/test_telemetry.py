@@ -204,7 +204,9 @@ def test_a_line_is_bounded_and_is_json_whatever_the_numbers() -> None:
     """A long text is cut, a number that JSON cannot say is text, and each line says when."""
     stream = io.StringIO()
     with JsonLog(stream) as log:
+        asked = request_id.set("z" * 100_000)
         log.say("x", long="y" * 100_000, odd=float("nan"), many=float("inf"))
+        request_id.reset(asked)
     line = json.loads(stream.getvalue(), parse_constant=lambda word: pytest.fail(word))
-    assert len(line["long"]) == 2000 and (line["odd"], line["many"]) == ("nan", "inf")
+    assert len(line["long"]) == len(line["request"]) == 2000 and (line["odd"], line["many"]) == ("nan", "inf")
     assert datetime.fromisoformat(line["at"]).utcoffset() == timedelta(0)

@@ -1,6 +1,8 @@
 """Spans: one for each run and branch, made of the timeline, with the conventions' names and the caller's parent."""
 
 import gzip
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,10 +19,10 @@ from judging import FLAG, PASS, POLICY, Rule, Say, Speaker, check
 from quorate.apps.frontdoor import FrontDoor
 from quorate.engine import fan_out, observers, spend
 from quorate.engine.clock import sleep
-from quorate.errors import ModelUnavailable, UsageError
+from quorate.errors import ModelUnavailable
 from quorate.events import Usage, branch
 from quorate.merges import Collect
-from quorate.telemetry import request_id, traces
+from quorate.telemetry import request_id
 from quorate.telemetry.traces import ModelCall, Traces, following, open_traces
 from quorate.testing import run_virtual
 
@@ -193,12 +195,17 @@ def test_a_run_of_thousands_has_a_bounded_trace() -> None:
     assert len(found) == 1000 and attribute(root, "quorate.spans.unlisted") == 501
 
 
-def test_without_the_library_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asking for traces names the pip command; a caller's header is left alone."""
-    monkeypatch.setattr(traces, "_missing", ImportError("no", name="opentelemetry"))
-    with pytest.raises(UsageError, match=r"pip install 'quorate\[otel\]'"):
-        open_traces()
-    assert traces.incoming({"traceparent": f"00-{TRACE}-{CALLER}-01"}) is None
+def test_without_the_library_the_error_says_how_to_get_it() -> None:
+    """Asking for traces names the pip command; a caller's header is left alone, and the rest of telemetry works."""
+    code = (
+        "import sys\nsys.modules['opentelemetry'] = None\n"
+        "from quorate.errors import UsageError\nfrom quorate.telemetry.traces import following, incoming, open_traces\n"
+        f"assert incoming({{'traceparent': '00-{TRACE}-{CALLER}-01'}}) is None\n"
+        "with following({}): pass\n"
+        "try: open_traces()\nexcept UsageError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("traces need OpenTelemetry") and "pip install 'quorate[otel]'" in done.stdout
 
 
 @pytest.mark.sockets

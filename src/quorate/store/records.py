@@ -135,7 +135,7 @@ class Key:
         id: the public part, in records and logs.
         name: for people.
         rights: of "call", "details", "admin".
-        limits: figures by name, such as {"rate_per_min": 60}; what they mean is the service's.
+        limits: figures by name, such as {"per_minute": 60}; what they mean is the service's.
         created: when.
         revoked: when, None while it is good.
         digest: hex SHA-256 of the secret.

@@ -101,8 +101,8 @@ class JsonLog:
             what: kind of the event; the line's first field.
             fields: names are ours, never a caller's; texts may be anybody's.
         """
-        line: dict[str, Value] = {"event": what, "at": wall_s(), "request": request_id.get()}
-        for name, value in fields.items():
+        line: dict[str, Value] = {"event": what, "at": wall_s()}
+        for name, value in {"request": request_id.get(), **fields}.items():
             if isinstance(value, str):
                 value = value[:MAX_TEXT]
             elif isinstance(value, float) and not math.isfinite(value):
