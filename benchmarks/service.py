@@ -3,7 +3,8 @@
 Every request is two LLM checks and an upstream answer. The service has one CPU; the load generator and the stand-in
 model server share the other. Targets take turns within each round, each measurement in a fresh process. What is
 compared is a ratio or a difference within one round, and what is reported is the median over rounds. Throughput per
-core is requests for each second of the service's own CPU time: it does not ask whether others had the machine.
+core is requests for each second of the service's own CPU time: it does not ask whether others had the machine. Times
+do: where the baseline itself is late, go by the difference to it, which stands beside each.
 """
 
 import argparse
@@ -192,6 +193,7 @@ def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 }
                 values = compared(by[target], by[BASELINE], how)
                 value = statistics.median(values)
+                over = statistics.median(mine - by[BASELINE][round_] for round_, mine in by[target].items())
                 judged = bound is not None and target != BASELINE
                 lines.append(
                     {
@@ -200,6 +202,7 @@ def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                         "target": target,
                         "median": statistics.median(by[target].values()),
                         "compared": value,
+                        "over_baseline": over,
                         "how": how[:-2],
                         "spread": [min(values), max(values)],
                         "goal": f"{how.replace('ratio', 'x').replace('value', '')}{bound:g}" if judged else "",
@@ -213,7 +216,7 @@ def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def show(lines: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
     for line in lines:
-        ratio = f"x{line['compared']:5.2f}" if line["how"] == "ratio" else " " * 6
+        ratio = f"x{line['compared']:5.2f}   " if line["how"] == "ratio" else f"{line['over_baseline']:+9.2f}"
         end = "" if line["reached"] is None else f"  {line['goal']:6} {'reached' if line['reached'] else 'MISSED'}"
         print(
             f"{line['job']:15} {line['figure']:28} {line['target']:10} {line['median']:9.2f}  {ratio} "
