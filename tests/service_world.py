@@ -15,7 +15,7 @@ import uvicorn
 from quorate.service.app import asgi
 from quorate.service.reloading import propose
 from quorate.service.running import Place, prepare, running
-from quorate.service.server import listen
+from quorate.service.server import configured, listen
 from quorate.service.state import Service
 from quorate.settings import load_settings
 from quorate.store import Store, Stored
@@ -192,12 +192,7 @@ async def serving(path: Path, models: StandIn) -> AsyncIterator[Served]:
         await prepare(store, path, table)
     sock = listen("127.0.0.1", 0)
     async with running(Place(path, "test"), table) as service:
-        server = uvicorn.Server(
-            uvicorn.Config(
-                asgi(service), http="httptools", loop="none", ws="none", lifespan="off", log_config=None,
-                server_header=False, proxy_headers=False, timeout_graceful_shutdown=2,
-            )
-        )  # fmt: skip
+        server = uvicorn.Server(configured(asgi(service), drain_s=2.0))
         task = asyncio.create_task(server._serve([sock]))
         await until(lambda: server.started)
         url = f"http://127.0.0.1:{sock.getsockname()[1]}"

@@ -69,7 +69,5 @@ def add_mode_arguments(command: argparse.ArgumentParser) -> None:
 
 def _shared(command: argparse.ArgumentParser) -> None:
     command.add_argument("--config", type=Path, metavar="FILE", help="a quorate.toml, for its [service] store")
-    command.add_argument(
-        "--store", metavar="URL", help=f"of the database; without --config {STORE}"
-    )
+    command.add_argument("--store", metavar="URL", help=f"of the database; without --config {STORE}")
     command.add_argument("--json", action="store_true", help="print one JSON object and nothing else")

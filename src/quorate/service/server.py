@@ -4,16 +4,22 @@ import asyncio
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from quorate.errors import UsageError
 
 KEEP_ALIVE_S = 75
 """Longer than the usual 60 s of a load balancer: it, not we, ends a line that both believe in."""
 BACKLOG = 2048
+MAX_HEAD = 64 * 1024
+"""Bytes of a request's line and headers."""
+HEAD_S = 10.0
+"""Seconds that they may take to arrive."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -35,13 +41,72 @@ def listen(host: str, port: int) -> socket.socket:
     return sock
 
 
+class _Bounded(HttpToolsProtocol):
+    """A head that is too long, or takes too long, ends its connection: uvicorn itself bounds neither."""
+
+    _in_head, _head, _late = False, 0, None
+
+    def connection_made(self, transport: Any) -> None:
+        """Start the time that the first head has."""
+        super().connection_made(transport)
+        self._late = self.loop.call_later(HEAD_S, transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop it."""
+        self._on_time()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what belongs to a head."""
+        super().data_received(data)
+        if self._in_head and not self.transport.is_closing():
+            self._head += len(data)
+            if self._head > MAX_HEAD:
+                self.send_400_response("The request's head is too long.")
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        self._in_head, self._head = True, 0
+        if self._late is None:
+            self._late = self.loop.call_later(HEAD_S, self.transport.abort)
+
+    def on_headers_complete(self) -> None:
+        """It has ended in time."""
+        self._in_head = False
+        self._on_time()
+        super().on_headers_complete()
+
+    def _on_time(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+
 class _Server(uvicorn.Server):
     """Leaves the signals to us."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        with nullcontext():
-            yield
+        """Ours are set around it."""
+        yield
+
+
+def configured(app: ASGIApp, *, drain_s: float) -> uvicorn.Config:
+    """How uvicorn serves us; `drain_s` is what running requests get, in seconds."""
+    return uvicorn.Config(
+        app,
+        http=_Bounded,
+        loop="none",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=max(1, round(drain_s)),
+    )
 
 
 async def serve(
@@ -56,20 +121,7 @@ async def serve(
         draining: called at the first signal.
         reload: called at each SIGHUP.
     """
-    config = uvicorn.Config(
-        app,
-        http="httptools",
-        loop="none",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=max(1, round(drain_s)),
-    )
-    server = _Server(config)
+    server = _Server(configured(app, drain_s=drain_s))
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
