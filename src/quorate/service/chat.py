@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from quorate.apps.answer import Answer
 from quorate.apps.frontdoor import ANSWER, NONE, Decision, Response
-from quorate.apps.report import as_json
+from quorate.apps.report import timeline_json, usage_json, verdicts_json
 from quorate.apps.windowed import AnswerBlocked
 from quorate.checks import Verdict
 from quorate.engine import clock, leaving
@@ -232,10 +232,10 @@ class _Passage:
     async def _record(self, decision: Decision) -> None:
         """Write the decision down before anything of it goes out."""
         asked, live = self._asked, self._live
-        row = as_json(decision, reply=False)
+        verdicts = verdicts_json(decision)
         turn = None
         if self._prefix is not None and decision.decision == "admit":
-            passed = [kept for kept in row["verdicts"] if kept["outcome"] in ("pass", "abstain")]
+            passed = [kept for kept in verdicts if kept["outcome"] in ("pass", "abstain")]
             turn = Turn(self._prefix, passed, live.digest)
         record = Record(
             id=self._exchange.id,
@@ -246,7 +246,7 @@ class _Passage:
             decision=decision.decision,
             decided_by=decision.decided_by,
             why=decision.why,
-            verdicts=row["verdicts"],
+            verdicts=verdicts,
             config=live.digest,
             config_version=live.version,
             versions=live.app.versions,
@@ -264,12 +264,11 @@ class _Passage:
     async def _ended(self, response: Response, outcome: Outcome) -> None:
         """Note the end, for the store and for the figures; where the caller left before the decision, that too."""
         timeline, service = response.run.timeline, self._service
-        self._use.wasted = timeline.wasted
+        wasted = self._use.wasted = timeline.wasted
         decision = response.report() if response.run.decision is not None else None
         if not self._recorded and outcome == "abandoned":
             await service.store.decided(self._undecided())
             self._recorded = True
-        row = as_json(decision, reply=False) if decision is not None else {}
         self._use.refused = decision.decision == "refuse" if decision is not None else None
         if self._recorded:
             end = End(
@@ -278,8 +277,8 @@ class _Passage:
                 error=str(self._error) if self._error is not None else None,
                 elapsed_ms=1000 * (clock.now() - self._exchange.begun_s),
                 bytes_out=self._exchange.sent,
-                usage=row.get("usage", {}),
-                timeline=row.get("timeline", ()),
+                usage=usage_json(timeline.usage, wasted),
+                timeline=timeline_json(timeline),
                 reply=self._spoken(),
             )
             service.store.ended(end)

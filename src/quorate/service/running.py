@@ -1,5 +1,6 @@
 """A whole serving process: everything opened in order, its long-lived jobs supervised, everything closed again."""
 
+import gc
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -29,6 +30,8 @@ from quorate.telemetry.metrics import Metrics
 from quorate.telemetry.shared import Shared
 from quorate.wiring.serving import store_url
 
+COLLECT_AFTER = (20_000, 20, 50)
+"""Allocations, and rounds of the younger generations, between two of the collector's rounds."""
 EXPIRE_S = 3600.0
 """Seconds between two deletions of old records."""
 log = logging.getLogger("quorate.service")
@@ -202,6 +205,10 @@ async def serve_on(sock: socket.socket, place: Place, table: ServiceTable, *, re
                         log.error("the config was not taken, the last good one stays: %s", error)
                 await clock.sleep(LOOK_S)
 
+        # What is loaded stays: the collector need not look at it again, and runs leave it no cycles to find.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*COLLECT_AFTER)
         async with supervised({"reload": reloading}, on_crash=_crashed):
             ready(service)
             await serve(asgi(service), sock, drain_s=table.drain_s, draining=drain, reload=asked.give)
