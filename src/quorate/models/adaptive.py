@@ -30,7 +30,7 @@ PATIENCE_S = 5.0
 MOST_PAUSE_S = 60.0
 """The longest pause that a Retry-After is believed, in seconds."""
 
-_REMAINING, _LIMIT, _RESET = (f"x-ratelimit-{what}-" for what in ("remaining", "limit", "reset"))
+_LIMIT, _RESET = "x-ratelimit-limit-", "x-ratelimit-reset-"
 _LOW = 0.1
 """Share of its tokens below which a server gets fewer calls at once, in proportion."""
 _DURATION = re.compile(
@@ -171,7 +171,7 @@ class Pace(Limiter):
         if self._queue:
             self._hand_over()
 
-    def saw(self, status: int | None, headers: Mapping[str, str], latency_s: float) -> None:
+    def saw(self, status: int | None, headers: Mapping[str, str], *, latency_s: float) -> None:
         """Take in what a call came to; call it once for each, before its room is given back.
 
         Args:
@@ -189,7 +189,7 @@ class Pace(Limiter):
             self._aimd.troubled()
         else:
             self._aimd.good(sent_s, wanted=bool(self._queue) or self.running >= self._room)
-        requests, tokens = (headers.get(_REMAINING + what) for what in ("requests", "tokens"))
+        requests, tokens = headers.get("x-ratelimit-remaining-requests"), headers.get("x-ratelimit-remaining-tokens")
         if requests is not None or tokens is not None:
             self._foresee(requests, tokens, headers, now_s)
         self._settle(now_s)
