@@ -1,8 +1,9 @@
 """How many calls at once a server takes: found out from its refusals, and from what its headers say before them.
 
-Additive increase, multiplicative decrease, with the constants that inspect_ai publishes for its adaptive
-connections: a step up of 5 % after a clean round, a cut to 80 % for each episode of refusals, 15 s of rest after it.
-A refusal is a 429. A 5xx or a timeout is no reason to cut, but no reason to grow either.
+Additive increase, multiplicative decrease, with the constants that Inspect publishes for its adaptive connections
+(inspect_ai documentation, "Model Concurrency"): a step up of 5 % after a clean round, a cut to 80 % for each episode of
+refusals, 15 s of rest after it. A refusal is a 429. A 5xx or a timeout is no reason to cut, but no reason to grow
+either.
 
 Of the rate-limit headers those of OpenAI's shape are read: `x-ratelimit-{limit,remaining,reset}-{requests,tokens}`.
 """
