@@ -29,8 +29,7 @@ def as_json(decision: Decision, *, reply: bool = True) -> dict[str, Any]:
             "model": row.model,
             "version": row.version,
             "elapsed_ms": round(row.elapsed_ms, 3),
-            "mode": row.mode,
-            **({"would": row.would} if row.mode == "observe" else {}),
+            **({"mode": row.mode, "would": row.would} if row.mode == "observe" else {}),
         }
         for row in decision.verdicts
     ]
