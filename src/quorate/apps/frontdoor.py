@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType, TracebackType
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 from quorate.apps.answer import Answer, Answerer
 from quorate.checks import (
@@ -168,7 +168,7 @@ class FrontDoor:
         observe: observe every check, whatever its mode, and enforce none: everything is admitted at once.
 
     Raises:
-        UsageError: no check, two checks of one id, or a check named "answer" or "deadline".
+        UsageError: no check, two checks of one id, a check named "answer" or "deadline", or of no known mode.
     """
 
     def __init__(
@@ -178,6 +178,9 @@ class FrontDoor:
         if not checks or len(self.checks) != len(checks) or RESERVED & self.checks.keys():
             named = " or ".join(sorted(RESERVED))
             raise UsageError(f"a front door needs at least one check, each id once, none named {named}")
+        for check in checks:
+            if check.mode not in get_args(CheckMode):
+                raise UsageError(f"mode of {check.id}: found {check.mode!r}, allowed are enforce, observe")
         self.kinds = frozenset(check.kind for check in checks)
         enforced = [] if observe else [check for check in checks if check.mode == "enforce"]
         self.guards = {check.id: check.on_error for check in enforced}

@@ -38,8 +38,7 @@ def verdicts_json(decision: Decision) -> list[dict[str, Any]]:
             "model": row.model,
             "version": row.version,
             "elapsed_ms": round(row.elapsed_ms, 3),
-            "mode": row.mode,
-            **({"would": row.would} if row.mode == "observe" else {}),
+            **({"mode": row.mode, "would": row.would} if row.mode == "observe" else {}),
         }
         for row in decision.verdicts
     ]

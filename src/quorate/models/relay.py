@@ -113,7 +113,7 @@ class Relay:
             spend(reading.used(self._price))
             if self._pace is not None:
                 if not reading.begun and not reading.cut:
-                    self._pace.saw(None, {}, clock.now() - start_s)
+                    self._pace.saw(None, {}, latency_s=clock.now() - start_s)
                 self._pace.leave()
 
     async def _ask(self, body: bytes, reading: "_Reading", *, stream: bool) -> Relayed:
@@ -125,7 +125,7 @@ class Relay:
             ) as response:
                 reading.begun = True
                 if self._pace is not None:
-                    self._pace.saw(response.status, response.headers, clock.now() - start_s)
+                    self._pace.saw(response.status, response.headers, latency_s=clock.now() - start_s)
                 if response.status != 200:
                     reading.counts = (0, 0)
                     raise await self._refusal(response)

@@ -245,7 +245,7 @@ class _Passage:
             route=ROUTE,
             decision=decision.decision,
             decided_by=decision.decided_by,
-            why=decision.why,
+            why=decision.why + (f"; waited for the verdict: {self._use.lost}" if self._use.lost else ""),
             verdicts=verdicts,
             config=live.digest,
             config_version=live.version,
