@@ -14,7 +14,7 @@ from quorate.merges.base import (
     Undecided,
 )
 from quorate.merges.electorate import Electorate
-from quorate.merges.guarded import DECIDE_TIMEOUT_S, Admission, Guarded, OnError, Ruling, Veto
+from quorate.merges.guarded import DECIDE_TIMEOUT_S, Admission, Guarded, OnError, OutputGuards, Ruling, Veto
 from quorate.merges.race import Race
 from quorate.merges.scores import Combination, Mean, Median, Scored, Stacked, Trimmed
 from quorate.merges.sections import Sections, Stitched
@@ -45,6 +45,7 @@ __all__ = [
     "Median",
     "Merge",
     "OnError",
+    "OutputGuards",
     "Pick",
     "Quorum",
     "Race",
