@@ -281,7 +281,7 @@ cases = st.builds(
 @ENGINE
 @given(cases, readers)
 def test_a_reviewed_answer_leaves_whole_or_not_at_all(case: Case, reader: Reader) -> None:
-    """Laws 2, 3, 6, 7 on the engine: outcome and time are the scripts' own, and no part of an unjudged answer is read."""
+    """Laws 2, 3, 6, 7 on the engine: outcome and time are the scripts' own, and nothing unjudged is read."""
     stage = Stage()
     run = case.run(stage)
     seen = perform(run, stage, reader)
