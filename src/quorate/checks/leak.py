@@ -13,6 +13,7 @@ import secrets
 import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
+from typing import NamedTuple
 
 from quorate.checks.conversation import Subject
 from quorate.checks.readings import readings
@@ -52,7 +53,9 @@ class LeakJudge:
     def __init__(self, secrets: Sequence[str], canary: str | None = None, *, public: Sequence[str] = ()) -> None:
         self._secrets = tuple(secrets)
         self._disguises = disguises(canary) if canary else {}
-        self._public = _grams_of(public)
+        shared = "\n".join(public)
+        self._public_grams = frozenset(_kept(shared).grams)
+        self._public_chars = _kept(shared).chars
 
     async def judge(self, subject: Subject) -> Verdict:
         """Read every part in all its readings, longer ones in a thread; a cancel stops it at the next part."""
@@ -62,17 +65,18 @@ class LeakJudge:
         return await in_thread(partial(self._judge, subject), lane="long" if size > 2 * _INLINE_CHARS else "short")
 
     def _judge(self, subject: Subject, stop: StopFlag | None = None) -> Verdict:
-        kept = (*self._secrets, *(part.text for part in subject.context if part.origin == "system"))
-        grams, runs = _grams_of(kept)
-        grams, runs = grams - self._public[0], runs - self._public[1]
+        prompts = (*self._secrets, *(part.text for part in subject.context if part.origin == "system"))
+        kept = [_kept(prompt) for prompt in prompts]
+        grams = frozenset[str]().union(*(prompt.grams for prompt in kept)) - self._public_grams
         for part in subject.parts:
-            way = self._marked(part.text)
-            if way is not None:
-                return Verdict("flag", 1.0, "canary", f"holds the marker of the prompt ({way})", "leak", VERSION)
             for reading in readings(part.text, pause=stop.pause if stop is not None else bool):
                 if stop is not None and stop.is_set():
                     break
-                if _run_of_words(reading.text, grams) or _run_of_chars(reading.text, runs):
+                way = self._marked(reading.text)
+                if way is not None:
+                    return Verdict("flag", 1.0, "canary", f"holds the marker of the prompt ({way})", "leak", VERSION)
+                long = any(_run_of_chars(reading.text, prompt, self._public_chars) for prompt in kept)
+                if long or _run_of_words(reading.text, grams):
                     reason = f"holds a long run of the instructions ({reading.name})"
                     return Verdict("flag", 1.0, "prompt", reason, "leak", VERSION)
         return Verdict("pass", 0.0, "none", "nothing of the instructions", "leak", VERSION)
@@ -147,18 +151,19 @@ def _words(text: str) -> list[str]:
     return _WORD.findall(text.casefold())
 
 
-@lru_cache(maxsize=64)
-def _grams(text: str) -> tuple[frozenset[str], frozenset[str]]:
-    """A text's runs of three words, and of twenty letters and digits."""
+class _Kept(NamedTuple):
+    """What is known of a text: its runs of three words, its letters and digits, and where each twentieth run stands."""
+
+    grams: frozenset[str]
+    chars: str
+    places: dict[str, int]
+
+
+@lru_cache(maxsize=16)
+def _kept(text: str) -> _Kept:
     words, chars = _words(text), _squeezed(text).casefold()
     grams = frozenset(" ".join(words[i : i + _GRAM]) for i in range(len(words) - _GRAM + 1))
-    return grams, frozenset(chars[i : i + _STEP] for i in range(len(chars) - _STEP + 1))
-
-
-def _grams_of(texts: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
-    pairs = [_grams(text) for text in texts]
-    empty: frozenset[str] = frozenset()
-    return empty.union(*(grams for grams, _ in pairs)), empty.union(*(runs for _, runs in pairs))
+    return _Kept(grams, chars, {chars[i : i + _STEP]: i for i in range(0, len(chars) - _STEP + 1, _STEP)})
 
 
 def _run_of_words(text: str, grams: frozenset[str]) -> bool:
@@ -176,10 +181,20 @@ def _run_of_words(text: str, grams: frozenset[str]) -> bool:
     return False
 
 
-def _run_of_chars(text: str, runs: frozenset[str]) -> bool:
-    chars, length = _squeezed(text).casefold(), 0
+def _run_of_chars(text: str, kept: _Kept, public: str) -> bool:
+    """Whether `MIN_CHARS` letters and digits of the text stand so in the prompt, and not in what is public."""
+    chars = _squeezed(text).casefold()
     for i in range(len(chars) - _STEP + 1):
-        length = (length + 1 if length else _STEP) if chars[i : i + _STEP] in runs else 0
-        if length >= MIN_CHARS:
+        place = kept.places.get(chars[i : i + _STEP])
+        if place is None:
+            continue
+        # Every run that is long enough holds a place; from there it is followed both ways.
+        back = _same(chars[max(i - MIN_CHARS, 0) : i][::-1], kept.chars[max(place - MIN_CHARS, 0) : place][::-1])
+        ahead = _same(chars[i : i + MIN_CHARS], kept.chars[place : place + MIN_CHARS])
+        if back + ahead >= MIN_CHARS and chars[i - back : i + ahead] not in public:
             return True
     return False
+
+
+def _same(one: str, other: str) -> int:
+    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
