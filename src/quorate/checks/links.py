@@ -25,8 +25,8 @@ from quorate.knowledge import Section
 VERSION = "links@1"
 MAX_ROUNDS = 3
 """How often encodings inside of encodings are undone."""
-_INLINE_CHARS = 4_000
-"""Reading a text up to this long takes about a millisecond, less than a thread is worth."""
+_INLINE_CHARS = 2_000
+"""Reading a text up to this long takes a millisecond or a few, less than a thread is worth."""
 _QUOTE = 60
 _LOOK = 256
 
