@@ -213,7 +213,7 @@ _END = re.compile(r"[\s<>|^\[\]/?#]")
 _STOP = re.compile(r"[\s<>|^]")
 _MORE = re.compile(r"[.%@\\。．｡]")
 _CLOSERS = {"(": ")", '"': '"', "'": "'", "`": "`"}
-_OPENERS = frozenset("(\"'=<,`")
+_OPENERS = frozenset("(\"'=<,`{[")
 
 
 def _addresses(text: str, hosts: Hosts, inside: bool = False) -> Iterator[Found]:
@@ -348,6 +348,7 @@ _ACTIVE = re.compile(
 _TAG = re.compile(
     r"<\s*+/?(?:script|base)(?![A-Za-z0-9-])|<[A-Za-z][^<>]*?[\s\"'/]on[A-Za-z]{3,30}\s*+=", re.IGNORECASE
 )
+_ATTRIBUTE = re.compile(r"=\s*+[\"']?\s*+(data|javascript|vbscript|blob|filesystem)\s*+:", re.IGNORECASE)
 _MAIL = re.compile(r"mailto:[^\s\"'<>)?]*+\?(?!subject=[^\s\"'<>)&;]*+(?:[\s\"'<>)]|\Z))", re.IGNORECASE)
 _KNOWN = frozenset(("http", "https", "mailto", "tel"))
 _NAME = re.compile(r"(?<![\w.@/\\:%=&?#-])[A-Za-z0-9][A-Za-z0-9-]*+(?:\.[A-Za-z0-9-]++)++(?!@)")
@@ -363,7 +364,7 @@ _PATH = re.compile(r"(?::[0-9]{1,5})?[/?#][\w.%&=-]")
 
 def _schemes(text: str, _hosts: Hosts, inside: bool = False) -> Iterator[Found]:
     """Destinations with a scheme that is neither the web's nor mail or telephone; tags that run or move things."""
-    for pattern in (_DESTINATION,) if inside else (_DESTINATION, _DEFINITION, _AUTOLINK):
+    for pattern in (_DESTINATION, _ATTRIBUTE) if inside else (_DESTINATION, _ATTRIBUTE, _DEFINITION, _AUTOLINK):
         for match in pattern.finditer(text):
             if match[1].lower() not in _KNOWN:
                 yield Found("link of a foreign scheme", match[1])

@@ -1,7 +1,7 @@
 """The engine: the only code that starts tasks, reads the clock and cancels."""
 
 from quorate.engine.alarm import Timeout
-from quorate.engine.arm import spend
+from quorate.engine.arm import size_of, spend
 from quorate.engine.lanes import Lane, StopFlag, in_thread
 from quorate.engine.run import (
     GRACE_S,
@@ -30,5 +30,6 @@ __all__ = [
     "fan_out",
     "in_thread",
     "observers",
+    "size_of",
     "spend",
 ]
