@@ -1,11 +1,16 @@
 """Links may only lead where config says, however they are written, and reading them takes linear time."""
 
 import asyncio
+import re
 import time
+import unicodedata
+from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import pytest
-from hypothesis import given
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from link_tricks import HONEST, HOSTS, TRICKS
 from quorate.checks import Part, Subject
@@ -134,3 +139,89 @@ def test_the_help_centres_own_hosts() -> None:
     found = hosts_of(Section("t", "h", text, "f.md") for text in texts)
     assert found == {"help.lantern.test", "shop.lantern.test", "img.lantern.test", "www.lantern.test"}
     assert foreign(texts[0], Hosts(found)) is None and foreign(texts[1], Hosts(found)) is None
+
+
+# Against a real renderer: what it makes a browser load or follow, read as a browser reads an address.
+
+
+class Targets(HTMLParser):
+    """Every address in the attributes of a rendered page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, _tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value for name, value in attrs if name in ("src", "href") and value]
+
+
+def rendered(text: str) -> list[str]:
+    """The addresses of a text as a renderer shows it that filters nothing."""
+    renderer = MarkdownIt("commonmark", {"html": True})
+    renderer.validateLink = lambda _url: True  # type: ignore[method-assign]
+    parser = Targets()
+    parser.feed(renderer.render(text))
+    return parser.found
+
+
+def leads_to(address: str) -> str | None:
+    """Where a browser on an https page goes (after the WHATWG URL standard): a host, a scheme, or None if it stays."""
+    address = re.sub(r"[\t\n\r]", "", address.strip("".join(map(chr, range(33)))))
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.\-]*):", address)
+    if scheme and scheme[1].lower() not in ("http", "https"):
+        return scheme[1] if scheme[1].lower() in ("javascript", "data") else None
+    rest = address[scheme.end() :] if scheme else address
+    slashes = re.match(r"[/\\]*", rest)
+    if not slashes or (len(slashes[0]) < 2 and not (scheme and scheme[1].lower() == "http")):
+        return None
+    authority = re.split(r"[/\\?#]", rest[slashes.end() :])[0].rpartition("@")[2]
+    host = unicodedata.normalize("NFKC", unquote(authority)).replace("。", ".").lower()
+    host = re.sub(r"[\u00ad\u200b\u2060]", "", host)
+    host = re.sub(r":\d*\Z", "", host).removesuffix(".")
+    # A host with one of these characters is an error to a browser, and no top-level domain has a sign in it.
+    known = re.fullmatch(r"(?:[^\s<>\[\]^|#%/:?@\\]*\.)?[a-z0-9]+", host)
+    return host if known else None
+
+
+PIECES = ["[x](", "![x](", "](", ")", "https", "http", ":", "//", "/", "\\", "evil.test", "help.lantern.test", "@", "."]
+PIECES += [" ", "\n", "\t", "<", ">", "&sol;", "&#58;", "&Tab;", "&NewLine;", "&period;", "%2F", "%2e", '"', "'", "="]
+PIECES += [
+    "<img src=",
+    "<a\nhref='",
+    "[r]",
+    "[r]: ",
+    "javascript",
+    "data",
+    "a",
+    ",",
+    "?",
+    "#",
+    "(",
+    "\u200b",
+    "。",
+    "*",
+]
+PIECES += [
+    "*",
+    "https://",
+    "https://help.lantern.test",
+    "mailto",
+    "&bsol;",
+    "&commat;",
+    "`",
+    "\n\n",
+    "80",
+    "[",
+    "]",
+    "<b>",
+]
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), min_size=2, max_size=14).map("".join))
+def test_what_a_renderer_would_load_is_flagged(text: str) -> None:
+    """If the page would lead to a host that is not allowed, the text is flagged; the renderer is not ours."""
+    targets = [target for address in rendered(text) if (target := leads_to(address)) is not None]
+    abroad = [target for target in targets if not ALLOWED.allow(target)]
+    event(f"{bool(abroad)}")
+    assert not abroad or foreign(text, ALLOWED) is not None

@@ -212,7 +212,11 @@ _PORT = re.compile(r":[0-9]{1,5}(?![0-9A-Za-z])")
 _END = re.compile(r"[\s<>|^\[\]/?#]")
 _STOP = re.compile(r"[\s<>|^]")
 _MORE = re.compile(r"[.%@\\。．｡]")
-_CLOSERS = {"(": ")", '"': '"', "'": "'", "`": "`"}
+_CLOSERS = {"(": ")", '"': '"', "'": "'", "`": "`", "<": ">"}
+# What ends the part of an address in which an at sign makes a name of a user of all that stands before it: in quotes
+# and brackets not even white space does.
+_USERS = {closer: re.compile(rf"[{closer}/?#]") for closer in _CLOSERS.values()} | {"": re.compile(r"[\s/?#]")}
+_VALUES = frozenset("=:[,({")
 _OPENERS = frozenset("(\"'=<,`{[")
 
 
@@ -223,18 +227,16 @@ def _addresses(text: str, hosts: Hosts, inside: bool = False) -> Iterator[Found]
             continue
         slashes = _SLASH_RUN.match(text, match.end())
         end = slashes.end() if slashes else match.end()
-        if not text.startswith("//", match.end()) or end != match.end() + 2:
-            # Not "://" and a host: browsers mend it, so it is an address unless nothing follows.
-            bare = end == match.end()
-            if (
-                (text[end : end + 1].isalnum() or text[end : end + 1] in tuple("%&[@"))
-                if bare
-                else _names_host(text, end)
-            ):
-                yield Found("malformed link", text[match.start() : match.start() + _QUOTE])
-            continue
-        if _names_host(text, end) and not _plain(text, end, hosts, _closer(text, match.start())):
-            yield Found("link to a foreign host", _target(text, end))
+        closer = _closer(text, match.start())
+        named = _names_host(text, end, closer)
+        if end == match.end():
+            named = text[end : end + 1].isalnum() or text[end : end + 1] in tuple("%&[@")
+        if end == match.end() + 2 and text.startswith("//", match.end()):
+            if named and not _plain(text, end, hosts, closer):
+                yield Found("link to a foreign host", _target(text, end))
+        elif named:
+            # Not "://" and a host: browsers mend it, each in its way.
+            yield Found("malformed link", text[match.start() : match.start() + _QUOTE])
 
 
 def _relative_to_scheme(text: str, hosts: Hosts, inside: bool = False) -> Iterator[Found]:
@@ -243,7 +245,8 @@ def _relative_to_scheme(text: str, hosts: Hosts, inside: bool = False) -> Iterat
         start, prior = _before(text, match.start())
         left = text[match.start() - 1 : match.start()] if match.start() else ""
         end = match.end()
-        if text[end : end + 1].isspace() or not _names_host(text, end):
+        closer = _closer(text, match.start())
+        if not _names_host(text, end, closer):
             continue
         scheme = _scheme(text, match.start())
         if scheme.lower().endswith(("http", "https")):
@@ -253,7 +256,7 @@ def _relative_to_scheme(text: str, hosts: Hosts, inside: bool = False) -> Iterat
         if scheme:
             yield Found("link of a foreign scheme", f"{scheme}:{text[match.start() : match.start() + _QUOTE]}")
         elif (opened or (bare and _DOTTED.match(text, end))) and not (
-            match[0] == "//" and _plain(text, end, hosts, _closer(text, match.start()))
+            match[0] == "//" and _plain(text, end, hosts, closer)
         ):
             yield Found("link without a scheme to a foreign host", _target(text, end))
 
@@ -286,6 +289,8 @@ def _ends(text: str, end: int, closer: str) -> bool:
     if char in ("?", "#"):
         # Old parsers look for a user's name up to the first slash.
         return "@" not in _cut(text, end + 1) and "\\" not in _cut(text, end + 1)
+    if _has_user(text, end, closer):
+        return False
     if char and char == closer:
         return True
     return not _MORE.search(_cut(text, end).rstrip(".,;:!*_~)}\"'`。．｡"))
@@ -298,14 +303,18 @@ def _cut(text: str, start: int) -> str:
     return rest[: end.start()] if end else rest
 
 
-def _names_host(text: str, start: int) -> bool:
+def _names_host(text: str, start: int, closer: str) -> bool:
     """Whether anything follows that a host could be made of."""
-    return any(char.isalnum() or char in "%@[&\\" for char in text[start : start + _LOOK][: _stop(text, start)])
+    if _has_user(text, start, closer):
+        return True
+    stop = _STOP.search(text, start, start + _LOOK)
+    return any(char.isalnum() or char in "%[&\\" for char in text[start : stop.start() if stop else start + _LOOK])
 
 
-def _stop(text: str, start: int) -> int:
-    end = _STOP.search(text, start, start + _LOOK)
-    return end.start() - start if end else _LOOK
+def _has_user(text: str, start: int, closer: str) -> bool:
+    """Whether an at sign follows, so that all before it is a user's name and the host comes after it."""
+    stop = _USERS[closer].search(text, start)
+    return text.find("@", start, stop.start() if stop else len(text)) >= 0
 
 
 def _target(text: str, start: int) -> str:
@@ -323,10 +332,9 @@ def _before(text: str, start: int) -> tuple[int, str]:
 def _closer(text: str, start: int) -> str:
     """What ends an address that begins here, where it stands in a destination, an attribute or a quoted value."""
     at, prior = _before(text, start)
-    before = text[max(at - 3, 0) : at].lower()
     if prior == "(":
-        return ")" if before.endswith("]") or before == "url" else ""
-    return _CLOSERS.get(prior, "") if before.rstrip()[-1:] in ("=", ":", "[", ",", "{", "(") else ""
+        return ")" if text[max(at - 1, 0) : at] == "]" or text[max(at - 3, 0) : at].lower() == "url" else ""
+    return _CLOSERS.get(prior, "") if prior == "<" or _before(text, at)[1] in _VALUES else ""
 
 
 def _scheme(text: str, slashes: int) -> str:
