@@ -59,6 +59,12 @@ async def test_a_flagged_answer_is_refused_and_nothing_of_it_leaves() -> None:
         assert response.answer is None
 
 
+async def test_a_customer_is_not_told_that_our_answer_is_too_long() -> None:
+    """An answer over a check's budget is refused like any other; "too long" would speak of the message."""
+    pieces, decision = await asked(door(out("links", Rule(PASS), max_chars=3)))
+    assert (pieces, decision.verdicts[2].category) == (["Sorry."], "too_long")
+
+
 async def test_an_input_refusal_decides_at_once_and_output_checks_never_start() -> None:
     """There is no answer to judge: their rows say so."""
     judge = Rule(PASS)

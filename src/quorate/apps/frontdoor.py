@@ -319,7 +319,10 @@ class Response:
         refusals = self._door.policy.refusals
         reply: str | None
         if decision.value == "refuse":
-            reply = refusals.text(next((row for row in rows if row.check == decision.by), None))
+            row = next((row for row in rows if row.check == decision.by), None)
+            if row is not None and row.check in output and row.category in ("too_long", "unread"):
+                row = row._replace(category="none")  # It is our answer that is too long, not the customer's message.
+            reply = refusals.text(row)
         elif decision.value == "escalate":
             reply = refusals.handover
         else:
