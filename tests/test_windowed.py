@@ -8,7 +8,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from judging import ABSTAIN, FLAG, PASS, Rule, check, holding, said
-from link_tricks import HOSTS, TRICKS
+from link_tricks import HONEST, HOSTS, TRICKS
 from quorate.apps.windowed import AnswerBlocked, Piece, Windowed
 from quorate.checks import Check, Conversation
 from quorate.checks.links import LinkJudge
@@ -125,6 +125,23 @@ def test_no_link_gets_out_by_pieces(trick: str, before: str, sizes: list[int], w
             await line.windowed.end()
         assert "evil" not in line.text.lower()
         event(f"{len(line.text) > 0}")
+
+    run_virtual(play())
+
+
+@PURE
+@given(st.lists(st.sampled_from(HONEST), min_size=1, max_size=20), lengths, st.integers(1, 60), st.integers(0, 40))
+def test_no_cut_makes_an_honest_link_a_foreign_one(
+    texts: list[str], sizes: list[int], window: int, overlap: int
+) -> None:
+    """Windows begin at words and end before open links, so an allowed address is never read by half."""
+    whole = "\n\n".join(texts)
+
+    async def play() -> None:
+        line = Line(output("links", LinkJudge(HOSTS)), window=window, overlap=overlap)
+        await line.say(*cut(whole, sizes))
+        await line.windowed.end()
+        assert line.text == whole
 
     run_virtual(play())
 
