@@ -147,7 +147,7 @@ _ESCAPE = re.compile(r"\\(?:u\{?([0-9A-Fa-f]{1,6})\}?|x([0-9A-Fa-f]{2})|([0-9A-F
 _ENTITY = re.compile(r"&(?:#0*+([0-9]{1,8})|#[xX]0*+([0-9a-fA-F]{1,7})|[A-Za-z][A-Za-z0-9]{1,31}+);?")
 _MARKED = re.compile(r"\\([!-/:-@\[-`{-~])")
 _SLASHES = {"⁄": "/", "∕": "/", "⧸": "/", "╱": "/", "。": ".", "․": ".", "∶": ":", "ː": ":", "꞉": ":", "⧵": "\\"}
-# Tags, and destinations of Markdown and CSS: places where a browser drops line breaks from an address.
+# Tags, and destinations of Markdown and CSS: places where a browser drops line breaks from an address in quotes.
 _REGION = re.compile(r"<[A-Za-z!/?][^<]*+|\]\([^\]]*+|url\([^)]*+", re.IGNORECASE)
 
 
@@ -218,12 +218,13 @@ _CLOSERS = {"(": ")", '"': '"', "'": "'", "`": "`", "<": ">"}
 _USERS = {closer: re.compile(rf"[{closer}/?#]") for closer in _CLOSERS.values()} | {"": re.compile(r"[\s/?#]")}
 _VALUES = frozenset("=:[,({")
 _OPENERS = frozenset("(\"'=<,`{[")
+_QUOTED = frozenset("(\"'<")
 
 
 def _addresses(text: str, hosts: Hosts, inside: bool = False) -> Iterator[Found]:
     """`http:` and `https:` addresses, and slash pairs after any other scheme."""
     for match in _HTTP.finditer(text):
-        if inside and _before(text, match.start())[1] not in _OPENERS:
+        if inside and _before(text, match.start())[1] not in _QUOTED:
             continue
         slashes = _SLASH_RUN.match(text, match.end())
         end = slashes.end() if slashes else match.end()
@@ -252,7 +253,7 @@ def _relative_to_scheme(text: str, hosts: Hosts, inside: bool = False) -> Iterat
         if scheme.lower().endswith(("http", "https")):
             continue
         bare = not (inside or left.isalnum() or left in tuple("/\\:._-"))
-        opened = prior in _OPENERS or text[max(start - 1, 0) : start + 1] == "]:"
+        opened = prior in (_QUOTED if inside else _OPENERS) or text[max(start - 1, 0) : start + 1] == "]:"
         if scheme:
             yield Found("link of a foreign scheme", f"{scheme}:{text[match.start() : match.start() + _QUOTE]}")
         elif (opened or (bare and _DOTTED.match(text, end))) and not (
@@ -377,7 +378,7 @@ def _schemes(text: str, _hosts: Hosts, inside: bool = False) -> Iterator[Found]:
             if match[1].lower() not in _KNOWN:
                 yield Found("link of a foreign scheme", match[1])
     for match in _ACTIVE.finditer(text):
-        if not inside or _before(text, match.start())[1] in _OPENERS:
+        if not inside or _before(text, match.start())[1] in _QUOTED:
             yield Found("link of a foreign scheme", match[0])
     for match in _MAIL.finditer(text):
         yield Found("prepared mail", match[0])
