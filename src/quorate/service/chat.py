@@ -153,26 +153,38 @@ class _Passage:
         """Let out what was decided on."""
         if decision.decision != "admit":
             await self._service.floor(self._exchange.begun_s, self._live)
-            await self._told(str(decision.reply), decision)
+            await self._told(str(decision.reply), decision.decision)
         elif self._relayed:
             await self._relay(response)
         else:
             await self._built_in(response)
 
-    async def _told(self, text: str, decision: Decision) -> None:
+    async def _told(self, text: str, decision: str) -> None:
         """A refusal, or a hand-over: an ordinary message of the assistant's."""
         exchange = self._exchange
         self._reply.append(text)
-        told = Completion(self._asked.model, self._asked.choices, decision.decision)
+        told = Completion(self._asked.model, self._asked.choices, decision)
         if self._asked.stream:
-            await self._start(decision.decision)
+            await self._start(decision)
             await exchange.end(told.streamed(text, reason=BLOCKED, usage=self._asked.usage))
         else:
-            headers = [JSON, *self._headers(decision.decision)]
+            headers = [JSON, *self._headers(decision)]
             await exchange.reply(200, told.whole(text, reason=BLOCKED), headers)
 
     async def _relay(self, response: Response) -> None:
         """The upstream's own bytes, as they came and as they come."""
+        exchange = self._exchange
+        try:
+            await self._relay_on(response)
+        except AnswerBlocked:
+            if exchange.started:
+                await exchange.end(Completion(self._asked.model, self._asked.choices).end(BLOCKED, usage=None))
+            else:
+                text = self._live.app.door.policy.refusals.default
+                await self._told(text, "refuse")
+            raise
+
+    async def _relay_on(self, response: Response) -> None:
         exchange = self._exchange
         first = await self._while_held(response.__anext__)
         if not self._asked.stream:
@@ -183,12 +195,8 @@ class _Passage:
             return
         await self._start("admit")
         await exchange.write(self._keep(first))
-        try:
-            async for piece in response:
-                await exchange.write(self._keep(piece))
-        except AnswerBlocked:
-            await exchange.end(Completion(self._asked.model, self._asked.choices).end(BLOCKED, usage=None))
-            raise
+        async for piece in response:
+            await exchange.write(self._keep(piece))
         await exchange.end()
 
     async def _built_in(self, response: Response) -> None:

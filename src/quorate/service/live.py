@@ -64,7 +64,7 @@ class Live:
         def body(numbers: Sequence[int]) -> bytes:
             return asked.body(name, numbers)
 
-        return RelayAnswer(relay, body, stream=asked.stream, effects=effects)
+        return RelayAnswer(relay, body, stream=asked.stream, effects=effects, windowing=self.app.windowing)
 
 
 @dataclass(slots=True)
