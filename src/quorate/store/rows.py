@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
+from pydantic_core import to_json
 from sqlalchemy import Dialect, Row, Table
 
 from quorate.errors import UsageError
@@ -19,7 +20,7 @@ MAX_NAME = 200
 SHORT_CHARS = 4000
 """Texts up to this many characters are redacted at once, longer ones on the writer's thread."""
 
-_encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
+_escaped = json.JSONEncoder(separators=(",", ":"), default=str).encode
 _SIZES = (64, 32, 16, 8, 4, 2, 1)
 
 
@@ -45,6 +46,14 @@ def plain(text: str) -> str:
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
+def as_json(value: object) -> str:
+    """The value as JSON that any database can keep: NUL and half surrogate pairs stand in it as escapes."""
+    try:
+        return to_json(value, fallback=str).decode()
+    except ValueError:  # Of its reasons half a surrogate pair is one that a customer can send.
+        return _escaped(value)
+
+
 class Form:
     """Makes rows, by the policy for texts.
 
@@ -61,7 +70,7 @@ class Form:
             at_us = schema.to_us(record.at)
         except TypeError as error:
             raise UsageError("Record.at has no time zone: use datetime.now(UTC)") from error
-        verdicts = _encode(self._words(record.verdicts))
+        verdicts = as_json(self._words(record.verdicts))
         conversation = name_of(record.conversation)
         row = (
             name_of(record.id),
@@ -79,9 +88,9 @@ class Form:
             record.held_ms,
             record.elapsed_ms,
             verdicts,
-            _encode(self._words(record.timeline)),
-            _encode(record.usage),
-            _encode(record.versions),
+            as_json(self._words(record.timeline)),
+            as_json(record.usage),
+            as_json(record.versions),
             self._messages(record.messages),
             self._text(record.reply),
         )
@@ -89,7 +98,7 @@ class Form:
             return Rows(row)
         turn = record.turn
         same = turn.verdicts is record.verdicts
-        kept = verdicts if same else _encode(self._words(turn.verdicts))
+        kept = verdicts if same else as_json(self._words(turn.verdicts))
         return Rows(row, None, (name_of(turn.prefix), conversation, at_us, plain(turn.config), kept))
 
     def end(self, end: End) -> Rows:
@@ -101,8 +110,8 @@ class Form:
                 self._text(end.error),
                 end.elapsed_ms,
                 end.bytes_out,
-                _encode(end.usage),
-                _encode(self._words(end.timeline)),
+                as_json(end.usage),
+                as_json(self._words(end.timeline)),
                 self._text(end.reply),
             )
         )
@@ -125,7 +134,7 @@ class Form:
     def _messages(self, messages: Sequence[JSON] | None) -> str | None:
         if messages is None or self._texts == "none":
             return None
-        return _encode(redact_all(messages) if self._texts == "redacted" else bounded(messages))
+        return as_json(redact_all(messages) if self._texts == "redacted" else bounded(messages))
 
     def _words(self, value: Sequence[JSON]) -> Any:
         if self._texts == "full":
