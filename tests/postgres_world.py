@@ -16,9 +16,13 @@ MISSING = "no PostgreSQL server on this machine: apt-get install postgresql"
 
 
 class Server:
-    """A server that only this machine's tests can reach; its files are in a folder of its own, removed at the end."""
+    """A server that only this machine's tests can reach; its files are in a folder of its own, removed at the end.
 
-    def __init__(self, binaries: Path) -> None:
+    It waits for no disk: a test may kill the server, but not the machine.
+    """
+
+    def __init__(self, binaries: Path, *, durable: bool = False) -> None:
+        self._sync = "" if durable else " -c fsync=off"
         self._binaries = binaries
         self._user = _user()
         self.folder = Path(tempfile.mkdtemp(prefix="quorate-pg-", dir="/tmp"))  # A socket's path must be short.
@@ -30,7 +34,7 @@ class Server:
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
-        options = f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c max_connections=50"
+        options = f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c max_connections=50{self._sync}"
         log = str(self.folder / "log")
         self._run("pg_ctl", "-D", str(self.folder / "data"), "-l", log, "-o", options, "-w", "-t", "60", "start")
 

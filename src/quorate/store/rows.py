@@ -85,8 +85,8 @@ class Form:
             record.config_version,
             record.speculated,
             record.streamed,
-            record.held_ms,
-            record.elapsed_ms,
+            float(record.held_ms),
+            float(record.elapsed_ms),
             verdicts,
             as_json(self._words(record.timeline)),
             as_json(record.usage),
@@ -108,7 +108,7 @@ class Form:
                 name_of(end.id),
                 end.outcome,
                 self._text(end.error),
-                end.elapsed_ms,
+                float(end.elapsed_ms),
                 end.bytes_out,
                 as_json(end.usage),
                 as_json(self._words(end.timeline)),
@@ -192,18 +192,26 @@ def turn_of(row: Row[Any]) -> Turn:
 
 
 class Inserts:
-    """Statements that add many rows at once, for 1, 2, 4, ... 64 rows, so that each is prepared once.
+    """Statements that add many rows at once: one for each table and group, not one for each row.
 
-    A statement of many rows gives the interpreter lock away once, where one for each row does so every time and waits
-    for a busy event loop to give it back.
+    Each statement gives the interpreter lock away, and then waits for a busy event loop to give it back. PostgreSQL
+    takes a group as one JSON text (a value for each column of each row costs the driver more than all else here).
+    SQLite takes 64, 32, ... 1 rows, so that each statement is prepared once.
     """
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
+        self._as_one = dialect.name == "postgresql"
         self._made: dict[tuple[str, int], str] = {}
 
     def batches(self, table: Table, rows: Sequence[tuple[object, ...]]) -> list[tuple[str, tuple[object, ...]]]:
         """Statements with their values that add these rows, in their order."""
+        if not rows:
+            return []
+        if self._as_one:
+            names = [f"{column.name}" for column in table.columns]  # Plain strings, which SQLAlchemy's own are not.
+            whole = to_json([dict(zip(names, row, strict=True)) for row in rows]).decode()
+            return [(self._sql(table, 1), (whole,))]
         out: list[tuple[str, tuple[object, ...]]] = []
         done = 0
         while done < len(rows):
@@ -220,19 +228,20 @@ class Inserts:
         return sql
 
     def _make(self, table: Table, size: int) -> str:
-        quote = self._dialect.identifier_preparer.quote
-        mark = "?" if self._dialect.paramstyle == "qmark" else "%s"
-        marks = [f"CAST({mark} AS {column.type.compile(self._dialect)})" for column in table.columns]
-        row = f"({', '.join(marks)})"
-        values = f"VALUES {', '.join([row] * size)}"
-        into = f"INSERT INTO {table.name} ({', '.join(quote(column.name) for column in table.columns)})"
+        types = [column.type.compile(self._dialect) for column in table.columns]
+        names = [self._dialect.identifier_preparer.quote(column.name) for column in table.columns]
+        if self._as_one:
+            columns = ", ".join(f"{name} {kind}" for name, kind in zip(names, types, strict=True))
+            source = f"json_to_recordset(CAST(%s AS JSON)) AS news ({columns})"
+        else:
+            row = f"({', '.join(f'CAST(? AS {kind})' for kind in types)})"
+            source = f"(VALUES {', '.join([row] * size)}) AS news"
+        sql = f"INSERT INTO {table.name} ({', '.join(names)}) SELECT * FROM {source}"
         if table is schema.ends:
-            # The end of a record that was forgotten meanwhile is forgotten too. Both databases name the columns so.
-            known = "EXISTS (SELECT 1 FROM records WHERE records.id = news.column1)"
-            return f"{into} SELECT * FROM ({values}) AS news WHERE {known} ON CONFLICT (id) DO NOTHING"
+            # The end of a record that was forgotten meanwhile is forgotten too.
+            id = "news.id" if self._as_one else "news.column1"
+            return f"{sql} WHERE EXISTS (SELECT 1 FROM records WHERE records.id = {id}) ON CONFLICT (id) DO NOTHING"
         if table is schema.turns:
-            rest = ", ".join(
-                f"{column.name} = excluded.{column.name}" for column in table.columns if column.name != "prefix"
-            )
-            return f"{into} {values} ON CONFLICT (prefix) DO UPDATE SET {rest}"
-        return f"{into} {values}"
+            rest = ", ".join(f"{name} = excluded.{name}" for name in names if name != "prefix")
+            return f"{sql} WHERE true ON CONFLICT (prefix) DO UPDATE SET {rest}"
+        return sql
