@@ -1,5 +1,6 @@
 """A real PostgreSQL server for tests, started from the system's binaries on a socket of its own."""
 
+import atexit
 import functools
 import os
 import pwd
@@ -7,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -102,9 +102,14 @@ def binaries() -> Path:
     return found
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Server]:
-    """One server for all tests that ask; each takes a `database()` of its own."""
+@functools.cache
+def _shared() -> Server:
     server = Server(binaries())
-    yield server
-    server.close()
+    atexit.register(server.close)
+    return server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Server:
+    """One server for all tests that import this fixture; each takes a `database()` of its own, and none stops it."""
+    return _shared()
