@@ -477,3 +477,24 @@ async def test_a_closed_store_says_so(tmp_path: Path) -> None:
             await call
     with pytest.raises(StoreError, match="closed"):
         store.ended(End(id="r", outcome="done"))
+
+
+async def test_an_old_sign_of_life_expires(url: str) -> None:
+    """Workers that were last seen before the moment go with the records of that time."""
+    async with Store.open(url) as store:
+        await store.beat("w", version=1, ready=True)
+        await store.expire(NOON)
+        assert len(await store.workers(60)) == 1
+        await store.expire(NOON.replace(year=NOON.year + 5))
+        assert await store.workers(60) == []
+
+
+async def test_writing_again_shows_after_trouble(tmp_path: Path) -> None:
+    """The last trouble is told until a write succeeds; a ping is one, so a worker without traffic gets ready again."""
+    async with Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
+        await store.decided(record("r1"))
+        with pytest.raises(StoreError):
+            await store.decided(record("r1"))
+        assert store.stats.error
+        await store.ping()
+        assert store.stats.error == ""

@@ -60,7 +60,7 @@ class Stats:
         written: writes committed.
         commits: commits of writes; written / commits is the size of a group.
         failed: writes that were given up, those whose callers were told included.
-        error: why the last try failed, empty since the last success.
+        error: why the last try to write failed, empty since the last success.
     """
 
     queued: int = 0
@@ -240,7 +240,8 @@ class Writer:
                 with self._plain.connect() as connection:
                     job.after(connection)
         except Exception as error:
-            self._tell([(job, None, error if isinstance(error, QuorateError) else _ours(error))])
+            ours = error if isinstance(error, QuorateError) else _ours(error)
+            self._tell([(job, None, ours)], error=str(ours))
         else:
             self._tell([(job, result, None)])
 
