@@ -172,8 +172,9 @@ class Guarded(Generic[T]):
         self._input: Veto[T] = Veto(guards, rule=rule, decide_timeout_s=decide_timeout_s, unenforced=unenforced)
         self._output: Veto[T] | None = Veto(output.guards, rule=rule) if output is not None else None
         names = (*self._input.guards, *(self._output.guards if self._output is not None else ()), answer.name)
-        if len(set(names)) < len(names):
-            raise UsageError(f"the answer and the guards need different names, not {', '.join(names)}")
+        doubled = next((name for name in names if names.count(name) > 1), None)
+        if doubled is not None:
+            raise UsageError(f"the answer and a guard, or two guards, are both named {doubled!r}")
         self._review = output.review if output is not None else None
         self._answer = answer
         self._speculate = speculate
