@@ -284,6 +284,11 @@ def closed(folder: Path, *command: str) -> list[str]:
     return ["unshare", "--mount", "sh", "-c", CLOSED, str(folder), *command]
 
 
+def denied(folder: Path) -> bytes:
+    """What is said to one who writes somewhere else."""
+    return subprocess.run(closed(folder, "touch", str(ROOT / "denied")), capture_output=True, check=False).stderr
+
+
 def _closable() -> bool:
     if sys.platform != "linux" or os.geteuid() or not (shutil.which("unshare") and shutil.which("setpriv")):
         return False
@@ -294,8 +299,7 @@ def _closable() -> bool:
 @pytest.mark.sockets
 async def test_it_serves_from_a_read_only_root_and_drains(tmp_path: Path) -> None:
     """Only the volume can be written, no power of root is left; a SIGTERM lets a running stream end, then exit is 0."""
-    denied = subprocess.run(closed(tmp_path, "touch", str(ROOT / "denied")), capture_output=True, check=False)
-    assert denied.returncode and b"Read-only" in denied.stderr
+    assert b"Read-only" in denied(tmp_path)
     path, volume = tmp_path / "quorate.toml", tmp_path / "volume"
     volume.mkdir()
     async with StandIn() as upstream:
