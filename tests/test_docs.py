@@ -49,7 +49,7 @@ def test_a_python_block_runs(code: str) -> None:
 
 def test_the_config_block_is_valid() -> None:
     """The README's piece of config fits into a whole one."""
-    [code] = blocks("toml")
+    code = "".join(blocks("toml"))
     raw = tomllib.loads(code)
     raw |= {"version": 1, "company": {"name": "x", "description": "y"}, "answer": {"model": "guard"}}
     assert check_settings(raw, source=ROOT / "quorate.toml").checks["threat"].models == ["local", "guard"]
@@ -124,9 +124,10 @@ def test_the_services_config_blocks_are_valid(page: str) -> None:
     """Each piece of config of a page fits into a whole one."""
     company = {"name": "x", "description": "y"}
     raw: dict[str, Any] = {"version": 1, "company": company, "checks": {"threat": {}}, "answer": {"model": "any"}}
-    raw["models"] = {"any": {"base_url": "http://127.0.0.1:1/v1", "model": "any"}}
+    models = {"any": {"base_url": "http://127.0.0.1:1/v1", "model": "any"}}
     for code in blocks("toml", page):
-        check_settings(raw | tomllib.loads(code), source=ROOT / "quorate.toml")
+        piece = tomllib.loads(code)
+        check_settings(raw | piece | {"models": models | piece.get("models", {})}, source=ROOT / "quorate.toml")
 
 
 @pytest.mark.parametrize("page", ["docs/service.md", "docs/guides/from-agents-sdk.md"])
