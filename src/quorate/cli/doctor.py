@@ -26,7 +26,7 @@ async def run(args: argparse.Namespace) -> int:
             print(safe(f"{'ok  ' if good else 'FAIL'}  {line}", lines=False))
         # As `serve` does: the example's own folder may not be writable.
         base = path.resolve().parent if args.config is not None else Path.cwd()
-        async for level, line in _serving(app, settings, base):
+        async for level, line in _serving(app, settings, base=base):
             broken |= level == "FAIL"
             print(safe(f"{level:<4}  {line}", lines=False))
         for note in app.notes:
@@ -50,14 +50,14 @@ def _languages(settings: Settings) -> Iterator[str]:
             )
 
 
-async def _serving(app: App, settings: Settings, base: Path) -> AsyncIterator[tuple[str, str]]:
+async def _serving(app: App, settings: Settings, *, base: Path) -> AsyncIterator[tuple[str, str]]:
     if any(importlib.util.find_spec(name) is None for name in ("sqlalchemy", "starlette", "uvicorn")):
         if settings.model_fields_set & {"service", "upstream"}:
             yield "warn", "service    is not installed: pip install 'quorate[service]'"
         return
     from quorate.cli.doctor_service import findings
 
-    async for finding in findings(app, settings, base):
+    async for finding in findings(app, settings, base=base):
         yield finding
 
 

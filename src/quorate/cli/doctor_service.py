@@ -20,7 +20,7 @@ Finding = tuple[str, str]
 """How bad it is ("ok", "warn" or "FAIL"), and a line."""
 
 
-async def findings(app: App, settings: Settings, base: Path) -> AsyncIterator[Finding]:
+async def findings(app: App, settings: Settings, *, base: Path) -> AsyncIterator[Finding]:
     """What serving this config would meet, a line each.
 
     Args:
