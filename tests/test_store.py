@@ -477,3 +477,15 @@ async def test_a_closed_store_says_so(tmp_path: Path) -> None:
             await call
     with pytest.raises(StoreError, match="closed"):
         store.ended(End(id="r", outcome="done"))
+
+
+@pytest.mark.sockets
+async def test_databases_that_are_opened_at_once(tmp_path: Path) -> None:
+    """Several new databases opened by one process at the same moment each get their own tables."""
+
+    async def one(number: int) -> int:
+        async with Store.open(f"sqlite:///{tmp_path}/{number}.db") as store:
+            await store.decided(record(f"r{number}"))
+            return len(await store.records())
+
+    assert await asyncio.gather(*(one(number) for number in range(8))) == [1] * 8
