@@ -36,7 +36,9 @@ async def vanish(port: int, raw: bytes, dice: random.Random) -> str:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     part = dice.choice([len(raw)] * 6 + [dice.randrange(len(raw))])
     writer.write(raw[:part])
-    after_s = dice.choice([0.0, dice.uniform(0, 0.02), dice.uniform(0, 0.1), dice.uniform(0, 0.5), dice.uniform(0.5, 2)])
+    after_s = dice.choice(
+        [0.0, dice.uniform(0, 0.02), dice.uniform(0, 0.1), dice.uniform(0, 0.5), dice.uniform(0.5, 2)]
+    )
     came = b""
     try:
         async with asyncio.timeout(after_s):
