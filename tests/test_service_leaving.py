@@ -95,7 +95,7 @@ async def test_clients_that_vanish(tmp_path: Path, crowded: bool, capsys: pytest
             await until(lambda: rested(world))
             await until(lambda: len(other_tasks()) <= len(tasks))
         stats, records = world.standin.stats(), await all_records(world)
-        assert world.service.store.stats.queued == 0
+        await until(lambda: world.service.store.stats.queued == 0)
         assert (await world.chat()).status == 200
     async with asyncio.timeout(10):
         await until(lambda: open_files() <= files)

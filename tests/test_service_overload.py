@@ -122,8 +122,8 @@ async def test_twice_as_much_as_it_can_take(tmp_path: Path, capsys: pytest.Captu
     with capsys.disabled():
         sys.stdout.write(
             f"\noverload: {CLIENTS} clients for room of {RUNNING}+{QUEUED}, {RUN_S + WARM_S:g} s: "
-            f"{dict(load.statuses)}, {len(load.wrong)} wrong; memory {seen[0]:.0f} -> {seen[-1]:.0f} MB ({100 * growth:+.1f} %); "
-            f"files {idle_files} -> {left_files}; {kept} records, {unfinished} without an end\n"
+            f"{dict(load.statuses)}, {len(load.wrong)} wrong; memory {seen[0]:.0f} -> {seen[-1]:.0f} MB "
+            f"({100 * growth:+.1f} %); files {idle_files} -> {left_files}; {kept} records, {unfinished} unfinished\n"
         )
     assert load.wrong == []
     assert load.statuses.keys() == {200, 429} and load.retry_after == load.statuses[429]
