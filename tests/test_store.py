@@ -214,8 +214,8 @@ async def test_the_longest_admitted_turn_is_recalled(url: str) -> None:
         for number, (prefix, decision) in enumerate([("a", "admit"), ("b", "admit"), ("c", "refuse"), ("a", "admit")]):
             turn = Turn(prefix, [{"check": f"v{number}"}], "config")
             await store.decided(record(f"r{number}", decision=decision, turn=turn))
-        assert await store.recall(["c", "b", "a"]) == Turn("b", [{"check": "v1"}], "config")
-        assert await store.recall(["c", "a"]) == Turn("a", [{"check": "v3"}], "config")
+        assert await store.recall(["c", "b", "a"]) == Turn("b", [{"check": "v1"}], "config", "c1")
+        assert await store.recall(["c", "a"]) == Turn("a", [{"check": "v3"}], "config", "c1")
         assert await store.recall(["c"]) is None
         assert await store.recall([]) is None
 
@@ -322,7 +322,7 @@ async def test_what_is_no_key_is_none(text: str) -> None:
         (lambda store: store.create_key(" "), "name"),
         (lambda store: store.create_key("x", ("root",)), "call, details, admin"),
         (lambda store: store.create_key("x", ()), "call, details, admin"),
-        (lambda store: store.create_key("x", limits={"per_minute": 0}), "limits.rate_per_min"),
+        (lambda store: store.create_key("x", limits={"per_minute": 0}), "limits.per_minute"),
         (lambda store: store.create_key("x", limits={"a": float("nan")}), "limits.a"),
         (lambda store: store.propose("x", digest="d", by="b", mode="off"), "enforce, observe"),
     ],

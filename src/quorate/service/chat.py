@@ -45,8 +45,9 @@ async def chat(service: Service, exchange: Exchange) -> None:
         with service.configs.use() as live:
             raw = await exchange.json(live.limits.max_body)
             request = understood(raw, live)
-            async with leaving(exchange.gone), service.room(caller, live) as use:
-                await _Passage(service, live, exchange, caller=caller, request=request, use=use).run()
+            with service.trace(caller, exchange):
+                async with leaving(exchange.gone), service.room(caller, live) as use:
+                    await _Passage(service, live, exchange, caller=caller, request=request, use=use).run()
     except ClientGone:
         return  # Its passage has noted it; there is nobody to tell.
     except QuorateError as error:

@@ -1,7 +1,7 @@
 """What one serving process holds, and what it counts."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from quorate.service.reloading import Follower
 from quorate.store import Store
 from quorate.telemetry import request_id
 from quorate.telemetry.metrics import Metrics
+from quorate.telemetry.traces import following
 
 _WHOLE = frozenset(("per_minute", "concurrency", "waste_tokens"))
 _SHARES = frozenset(("waste_usd", "refusal_share"))
@@ -69,6 +70,13 @@ class Service:
             self.metrics.responded(
                 route=exchange.path, status=exchange.status or 499, elapsed_s=clock.now() - exchange.begun_s
             )
+
+    def trace(self, caller: Caller, exchange: Exchange) -> AbstractContextManager[None]:
+        """Within it, runs belong to the caller's own trace, where the caller may see details."""
+        carrier: dict[str, str] = {}
+        if "details" in caller.rights and b"traceparent" in exchange.headers:
+            carrier = {name: exchange.header(name.encode()) for name in ("traceparent", "tracestate")}
+        return following({name: value for name, value in carrier.items() if value})
 
     @asynccontextmanager
     async def room(self, caller: Caller, live: Live) -> AsyncIterator[Use]:

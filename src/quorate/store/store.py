@@ -28,7 +28,7 @@ from quorate.store.records import (
     Worker,
 )
 from quorate.store.rows import Form, Texts
-from quorate.store.writer import Job, Stats, Write, Writer
+from quorate.store.writer import Job, Stats, Watch, Write, Writer
 
 T = TypeVar("T")
 Audit = Literal["strict", "async"]
@@ -105,6 +105,10 @@ class Store:
     def stats(self) -> Stats:
         """What waits and what was written; for metrics."""
         return self._writer.stats
+
+    def watched(self, watch: Watch) -> None:
+        """From now on this is told of commits."""
+        self._writer.watch = watch
 
     async def decided(self, record: Record) -> None:
         """Keep a decision. Strict: it is on the disk when this returns. Async: it is queued.
