@@ -5,6 +5,7 @@ import json
 import sqlite3
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -225,7 +226,7 @@ async def test_turns_of_one_commit_may_share_a_prefix(url: str) -> None:
     async with Store.open(url) as store:
         turn = Turn("p", [], "config")
         await asyncio.gather(*(store.decided(record(f"r{number}", turn=turn)) for number in range(50)))
-        assert await store.recall(["p"]) == turn
+        assert await store.recall(["p"]) == replace(turn, conversation="c1")
 
 
 async def test_forgetting_leaves_nothing(url: str) -> None:
@@ -498,3 +499,15 @@ async def test_writing_again_shows_after_trouble(tmp_path: Path) -> None:
         assert store.stats.error
         await store.ping()
         assert store.stats.error == ""
+
+
+@pytest.mark.sockets
+async def test_databases_that_are_opened_at_once(tmp_path: Path) -> None:
+    """Several new databases opened by one process at the same moment each get their own tables."""
+
+    async def one(number: int) -> int:
+        async with Store.open(f"sqlite:///{tmp_path}/{number}.db") as store:
+            await store.decided(record(f"r{number}"))
+            return len(await store.records())
+
+    assert await asyncio.gather(*(one(number) for number in range(8))) == [1] * 8

@@ -80,8 +80,9 @@ async def _say(exchange: Exchange, said: Body) -> None:
 async def _metrics(service: Service, exchange: Exchange) -> None:
     """Figures for Prometheus; where there are keys they take the right `details`, since they tell checks apart."""
     try:
+        caller = service.callers.of(exchange)
         if service.callers.keyed:
-            service.callers.of(exchange).need("details")
+            caller.need("details")
     except QuorateError as error:
         await exchange.fail(Trouble.of(error))
         return
@@ -112,6 +113,7 @@ def asgi(service: Service) -> ASGIApp:
         *(route(path, method, _open(ask)) for (method, path), ask in OPEN.items()),
     ]
     others = Starlette(routes=routes, exception_handlers={404: _unknown, 405: _unknown})
+    others.router.redirect_slashes = False  # Where to would be what the caller's Host header says.
 
     async def entrance(scope: Scope, receive: Receive, send: Send) -> None:
         # Middleware and router are for those who have the time.

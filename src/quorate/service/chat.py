@@ -254,7 +254,7 @@ class _Passage:
             route=ROUTE,
             decision=decision.decision,
             decided_by=decision.decided_by,
-            why=decision.why + (f"; waited for the verdict: {self._use.lost}" if self._use.lost else ""),
+            why=f"{decision.why}; answered late: {self._use.lost}" if self._use.lost else decision.why,
             verdicts=verdicts,
             config=live.digest,
             config_version=live.version,
@@ -267,8 +267,13 @@ class _Passage:
             reply=decision.reply,
             turn=turn,
         )
-        await self._service.store.decided(record)
+        # Also where the caller leaves meanwhile it is written; only an error of the store's says that it is not.
         self._recorded = True
+        try:
+            await self._service.store.decided(record)
+        except QuorateError:
+            self._recorded = False
+            raise
 
     async def _ended(self, response: Response, outcome: Outcome) -> None:
         """Note the end, for the store and for the figures; where the caller left before the decision, that too."""

@@ -151,7 +151,7 @@ def description() -> dict[str, Any]:
             "/v1/chat/completions": {"post": chat},
             "/v1/models": {"get": _route("The models that may be asked for.")},
             "/v1/checks": {"post": _route("Verdicts and timeline only; takes the right `details`.", _CHECKS)},
-            "/v1/moderations": {"post": _route("Is it appropriate?", _MODERATION)},
+            "/v1/moderations": {"post": _route("Is it appropriate? Takes the right `details`.", _MODERATION)},
             "/beta/litellm_basic_guardrail_api": {
                 "post": _route("LiteLLM's generic guardrail; takes the right `details`.", _GUARDRAIL)
             },

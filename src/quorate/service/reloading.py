@@ -140,10 +140,14 @@ class Follower:
         try:
             self._configs.swap(await opened(self._path, active))
         except QuorateError as error:
-            self.error = str(error)
+            self.error = f"{_of(number)}{error}"
             return False
         self.behind_s, self.error = None, ""
         return True
+
+
+def _of(version: int) -> str:
+    return f"version {version}: "
 
 
 async def followed(store: Store, version: int) -> dict[str, Any]:
@@ -156,7 +160,8 @@ async def followed(store: Store, version: int) -> dict[str, Any]:
     while True:
         workers = await store.workers(LIVE_S)
         pending = [worker for worker in workers if worker.version != version]
-        failed = [worker for worker in pending if worker.error]
+        # What it says of an older version says nothing of this one.
+        failed = [worker for worker in pending if worker.error.startswith(_of(version))]
         if not pending or len(failed) == len(pending) or clock.now() >= limit_s:
             break
         await clock.sleep(0.05)

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from quorate.apps.frontdoor import ANSWER
 from quorate.engine import Observer, abandoned_tasks, clock, in_thread, supervised
-from quorate.errors import QuorateError, UsageError
+from quorate.errors import QuorateError, StoreError, UsageError
 from quorate.service.admission import Admission
 from quorate.service.app import ROUTES, asgi
 from quorate.service.callers import Callers, is_loopback
@@ -200,10 +200,18 @@ async def _follow_once(service: Service, *, keys: bool = True) -> None:
 
 
 async def _follow(service: Service) -> None:
-    """Follow the config in force and the keys."""
+    """Follow the config in force and the keys; while the store is away, look on for its return."""
+    told = ""
     for number in itertools.count(1):
         await clock.sleep(LOOK_S)
-        await _follow_once(service, keys=number % 2 == 0)
+        try:
+            await _follow_once(service, keys=number % 2 == 0)
+        except StoreError as error:
+            if str(error) != told:
+                log.error("the store is away; the config and the keys stay as they are: %s", error)
+            told = str(error)
+        else:
+            told = ""
 
 
 async def _expire(service: Service) -> None:

@@ -101,7 +101,7 @@ def _guarded(data: Mapping[str, Any]) -> Conversation:
 
 async def moderations(service: Service, exchange: Exchange, caller: Caller) -> bytes:
     """Is it appropriate? In the shape of OpenAI's moderations, by the config's moderation check or our own."""
-    caller.need("call")
+    caller.need("details")  # Scores and categories tell what to change until a check passes.
     with service.configs.use() as live:
         data = parse(await exchange.json(live.limits.max_body))
         texts = data.get("input")

@@ -7,6 +7,7 @@ sent. What is not known is refused by name, never passed on.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,8 @@ SEARCH = ("web_search_options",)
 """Server-side searches: they act on the world, so the answer waits for the verdict."""
 HISTORY = ("previous_response_id", "conversation", "thread_id", "thread", "assistant_id")
 """History that the server holds and no check has seen."""
+MAX_DEPTH = 100
+"""Levels of lists and objects in a body."""
 _MESSAGE = frozenset(
     ("role", "content", "name", "tool_calls", "tool_call_id", "function_call", "refusal", "annotations")
 )
@@ -117,17 +120,27 @@ def parse(raw: bytes) -> dict[str, Any]:
         raise BadRequest("the body is not JSON, or is nested too deeply: send one JSON object") from error
     if not isinstance(data, dict):
         raise BadRequest("the body is JSON, but no object")
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _deep(data):
+        raise BadRequest(f"the body is nested too deeply: allowed are {MAX_DEPTH} levels")
     if b"\\ud" in raw or b"\\uD" in raw:
         text = json.dumps(data, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         return dict(json.loads(text))
     return data
 
 
+def _deep(data: Any) -> bool:
+    """Whether a value is nested beyond `MAX_DEPTH`: whoever writes it again needs a level of the stack for each."""
+    level = [data]
+    for _ in range(MAX_DEPTH):
+        inner = (value for item in level for value in (item.values() if isinstance(item, dict) else item))
+        level = [value for value in inner if isinstance(value, dict | list)]
+    return bool(level)
+
+
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise BadRequest(f"the field {twice[:60]!r} stands there twice")
     return found
 
