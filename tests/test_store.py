@@ -108,7 +108,7 @@ async def test_many_at_once_share_commits(url: str) -> None:
 
 
 async def test_the_queue_is_bounded(url: str) -> None:
-    """Async callers wait for room when the queue is full; one that is cancelled there has queued nothing."""
+    """Async callers wait for room when the queue is full; what one has to say that is cancelled there is kept."""
     most = 0
     async with Store.open(url, audit="async", max_queued=8) as store:
 
@@ -125,7 +125,7 @@ async def test_the_queue_is_bounded(url: str) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
         assert most <= 8 and gone
     async with Store.open(url) as store:
-        assert len(await ids(store, limit=1000)) == 100 - len(gone)
+        assert len(await ids(store, limit=1000)) == 100
 
 
 async def test_a_bad_record_harms_no_other(url: str) -> None:
@@ -257,7 +257,7 @@ async def test_sqlite_keeps_no_bytes_of_what_was_forgotten(tmp_path: Path) -> No
             await store.decided(row)
         await store.decided(record("other", conversation="c2"))
         await store.forget("c1")
-        files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}  # noqa: ASYNC240
+        files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert files.keys() >= {"s.db", "s.db-wal"}
     assert [name for name, data in files.items() if b"unmistakable" in data] == []
 
