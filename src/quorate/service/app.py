@@ -10,7 +10,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from quorate.engine import in_thread, observers
-from quorate.errors import QuorateError
+from quorate.errors import ClientGone, QuorateError
 from quorate.service import admin, verdicts
 from quorate.service.callers import Caller
 from quorate.service.chat import ROUTE, chat
@@ -57,6 +57,8 @@ def _keyed(ask: Asked) -> Callable[[Service, Exchange], Awaitable[None]]:
     async def handle(service: Service, exchange: Exchange) -> None:
         try:
             said = await ask(service, exchange, service.callers.of(exchange))
+        except ClientGone:
+            return
         except QuorateError as error:
             await exchange.fail(Trouble.of(error))
         else:

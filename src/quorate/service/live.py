@@ -62,7 +62,7 @@ class Live:
         effects: Effects = "none" if upstream.effects == "none" and asked.acts is None else "unknown"
 
         def body(numbers: Sequence[int]) -> bytes:
-            return asked.body(name, numbers)
+            return asked.body(name, numbers, canary=self.app.canary)
 
         return RelayAnswer(relay, body, stream=asked.stream, effects=effects, windowing=self.app.windowing)
 

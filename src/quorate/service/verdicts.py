@@ -12,6 +12,7 @@ from quorate.apps.report import as_json
 from quorate.apps.windowed import AnswerBlocked, Piece, Windowed
 from quorate.checks import Conversation
 from quorate.checks.conversation import Part
+from quorate.engine import leaving
 from quorate.errors import UsageError
 from quorate.models.local.moderation import HARMS
 from quorate.service.callers import Caller
@@ -40,7 +41,7 @@ async def checks(service: Service, exchange: Exchange, caller: Caller) -> bytes:
         if not isinstance(every, bool):
             raise BadRequest("evaluate_all: allowed are true and false", param="evaluate_all")
         conversation = _conversation(data)
-        async with service.room(caller, live):
+        async with leaving(exchange.gone), service.room(caller, live):
             decision = await live.app.door.decide(conversation, evaluate_all=every)
         await _record(service, exchange, live, caller=caller, decision=decision, messages=_messages(conversation))
     return json.dumps(as_json(decision)).encode()
@@ -70,7 +71,7 @@ async def guardrail(service: Service, exchange: Exchange, caller: Caller) -> byt
         if kind != "request":
             raise BadRequest("input_type: allowed are request and response", param="input_type")
         conversation = _guarded(data)
-        async with service.room(caller, live):
+        async with leaving(exchange.gone), service.room(caller, live):
             decision = await live.app.door.decide(conversation)
         await _record(service, exchange, live, caller=caller, decision=decision, messages=_messages(conversation))
     if decision.decision == "admit":
@@ -111,7 +112,7 @@ async def moderations(service: Service, exchange: Exchange, caller: Caller) -> b
         if len(texts) > MOST_INPUTS:
             raise BadRequest(f"input: found {len(texts)} texts, allowed are {MOST_INPUTS}", param="input")
         judge = _moderator(live)
-        async with service.room(caller, live):
+        async with leaving(exchange.gone), service.room(caller, live):
             results = [_result(await judge.moderate(text, evaluate_all=True)) for text in texts]
     said = {"id": f"modr-{secrets.token_hex(12)}", "model": "quorate", "results": results}
     return json.dumps(said).encode()
@@ -188,7 +189,7 @@ async def _response(
     pieces += [Piece("calls", text) for text in strings(data.get("tool_calls") or [])]
     size = live.limits.max_body
     windows = Windowed(_nowhere, output, conversation, window_chars=size, overlap_chars=0, held_bytes=size)
-    async with service.room(caller, live):
+    async with leaving(exchange.gone), service.room(caller, live):
         try:
             await windows.frame(b"", pieces)
             await windows.end()

@@ -38,7 +38,8 @@ class OutputTable(Table):
 
     `mode` "hold" holds the whole answer until its checks have passed; "window" lets out what lies more than
     `overlap_chars` behind a checked window; "off" checks nothing. `hosts` are those that links may point to, beside
-    those of the help centre.
+    those of the help centre. `canary` adds a line with a random marker to the first system message that callers send,
+    for the leak check to find; prompts of our own have one anyway.
     """
 
     mode: Literal["off", "hold", "window"] = "off"
@@ -46,6 +47,7 @@ class OutputTable(Table):
     hosts: list[Host] = []
     window_chars: Annotated[int, Field(ge=100, le=100_000)] = 2000
     overlap_chars: Annotated[int, Field(ge=20, le=50_000)] = 500
+    canary: bool = False
     timeout_s: Seconds = 8.0
 
 
