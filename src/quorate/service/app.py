@@ -1,5 +1,6 @@
 """The ASGI app: which route is answered by whom. A page for people would be one more route here."""
 
+import logging
 from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
@@ -17,7 +18,10 @@ from quorate.service.chat import ROUTE, chat
 from quorate.service.exchange import JSON, Exchange
 from quorate.service.replies import Trouble
 from quorate.service.state import Service
+from quorate.telemetry import request_id
 from quorate.telemetry.metrics import CONTENT_TYPE
+
+log = logging.getLogger("quorate.service")
 
 Body = bytes | tuple[int, bytes]
 Asked = Callable[[Service, Exchange, Caller], Awaitable[Body]]
@@ -49,8 +53,14 @@ class _Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         observers.set(self._service.observers)
         exchange = Exchange(scope, receive, send)
-        with self._service.request(exchange):
+        request_id.set(exchange.id)
+        try:
             await self._handle(self._service, exchange)
+        except Exception as error:
+            log.error("request %s broke: %r", exchange.id, error)
+            await exchange.fail(Trouble(500, f"the service broke; it knows this as {exchange.id}", "api_error"))
+        finally:
+            self._service.responded(exchange)
 
 
 def _keyed(ask: Asked) -> Callable[[Service, Exchange], Awaitable[None]]:

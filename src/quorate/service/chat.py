@@ -5,6 +5,7 @@ looked up where it carries a tool's result, it goes through the front door, its 
 then the first byte goes out. A caller who leaves cancels all of it.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -81,6 +82,7 @@ class _Passage:
         self._prefix: str | None = None
         self._name = _conversation_of(exchange, request)
         self._recorded = False
+        self._decision: Decision | None = None
         self._reply: list[str] = []
         self._raw: list[bytes] = []
         self._kept = 0
@@ -102,13 +104,10 @@ class _Passage:
                 await self._record(decision)
                 await self._out(response, decision)
             outcome = "done"
-        except ClientGone:
-            outcome = "abandoned"
-            raise
         except QuorateError as error:
             self._error = error
             raise
-        except BaseException:
+        except asyncio.CancelledError:
             outcome = "abandoned"
             raise
         finally:
@@ -240,6 +239,7 @@ class _Passage:
 
     async def _record(self, decision: Decision) -> None:
         """Write the decision down before anything of it goes out."""
+        self._decision = decision
         asked, live = self._asked, self._live
         verdicts = verdicts_json(decision)
         turn = None
@@ -279,7 +279,9 @@ class _Passage:
         """Note the end, for the store and for the figures; where the caller left before the decision, that too."""
         timeline, service = response.run.timeline, self._service
         wasted = self._use.wasted = timeline.wasted
-        decision = response.report() if response.run.decision is not None else None
+        decision = self._decision
+        if decision is None or self._live.app.door.observed:  # The rows of observed checks come late.
+            decision = response.report() if response.run.decision is not None else None
         if not self._recorded and outcome == "abandoned":
             await service.store.decided(self._undecided())
             self._recorded = True
