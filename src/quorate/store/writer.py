@@ -23,6 +23,8 @@ from quorate.store.rows import Inserts, Rows
 
 GROUP = 512
 """The most writes of one commit."""
+SOON_S = 0.02
+"""The longest that a write waits for others which nobody waits for."""
 _RETRY_S = 0.2
 """Between two tries while the database is away. Who waits for a commit then waits at most that much longer."""
 _LAST_TRIES = 20
@@ -81,6 +83,7 @@ class Watch(Protocol):
         """A commit was refused."""
 
 
+Item = Write | Job | asyncio.Future[int]
 Settled = list[tuple[Write | Job, Any, QuorateError | None]]
 
 
@@ -103,16 +106,31 @@ class Writer:
         self._inserts = Inserts(engine.dialect)
         self._max_queued = max_queued
         self._room: deque[asyncio.Future[None]] = deque()
-        self._queue: queue.SimpleQueue[Write | Job | asyncio.Future[int]] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[Item]] = queue.SimpleQueue()
+        self._pending: list[Item] = []
+        self._soon: asyncio.TimerHandle | None = None
+        self._backlog: deque[Item] = deque()
         self._pause = threading.Event()  # Never set: it is waited for, to let time pass.
         self._left: list[Write] = []
         self._thread = threading.Thread(target=self._main, name="quorate-store", daemon=True)
         self._thread.start()
 
     def put(self, item: Write | Job) -> None:
-        """Queue it; nothing is refused."""
+        """Queue it; nothing is refused. What nobody waits for goes with the next that somebody does, or soon."""
         self.stats.queued += 1
-        self._queue.put(item)
+        self._pending.append(item)
+        if item.waiter is not None or len(self._pending) >= GROUP:
+            self._hand_over()
+        elif self._soon is None:
+            self._soon = self._loop.call_later(SOON_S, self._hand_over)
+
+    def _hand_over(self) -> None:
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+        if self._pending:
+            self._queue.put(self._pending)
+            self._pending = []
 
     async def room(self) -> None:
         """Wait until less than `max_queued` wait."""
@@ -128,8 +146,9 @@ class Writer:
 
     async def close(self) -> int:
         """Write all that is queued, and end the thread; returns how many writes could not be written."""
+        self._hand_over()
         waiter: asyncio.Future[int] = self._loop.create_future()
-        self._queue.put(waiter)
+        self._queue.put([waiter])
         lost = await asyncio.shield(waiter)
         self._thread.join()  # That was its last word.
         return lost
@@ -180,20 +199,19 @@ class Writer:
     def _take(self) -> tuple[list[Write], Job | asyncio.Future[int] | None]:
         """All writes that wait, up to the first thing that is none: order is kept."""
         writes, self._left = self._left, []
-        try:
-            if writes:
-                self._pause.wait(_RETRY_S)
-                item = self._queue.get_nowait()
-            else:
-                item = self._queue.get()
-            while isinstance(item, Write):
-                writes.append(item)
-                if len(writes) >= GROUP:
-                    return writes, None
-                item = self._queue.get_nowait()
-        except queue.Empty:
-            return writes, None
-        return writes, item
+        if writes:
+            self._pause.wait(_RETRY_S)
+        elif not self._backlog:
+            self._backlog.extend(self._queue.get())
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._backlog.extend(self._queue.get_nowait())
+        while self._backlog and len(writes) < GROUP:
+            item = self._backlog.popleft()
+            if not isinstance(item, Write):
+                return writes, item
+            writes.append(item)
+        return writes, None
 
     def _write(self, writes: list[Write]) -> None:
         made = self._made(writes)
