@@ -40,6 +40,8 @@ async def run(args: argparse.Namespace) -> int:
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLine("quorate: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    if sys.platform == "win32":
+        raise UsageError("quorate serve needs POSIX signals and locks: run it on Linux or macOS, or in a container")
     path = (args.config if args.config is not None else example_config()).resolve()
     table = _table(args, path)
     with ExitStack() as files:

@@ -9,6 +9,7 @@ from typing import Any
 from quorate.apps.frontdoor import Decision
 from quorate.apps.moderate import Moderator
 from quorate.apps.report import as_json
+from quorate.apps.windowed import AnswerBlocked, Piece, Windowed
 from quorate.checks import Conversation
 from quorate.checks.conversation import Part
 from quorate.engine import leaving
@@ -19,7 +20,7 @@ from quorate.service.exchange import Exchange
 from quorate.service.live import Live
 from quorate.service.state import Service
 from quorate.service.wire import BadRequest, parse, strings
-from quorate.store import Record
+from quorate.store import End, Record
 
 CHECKS = "/v1/checks"
 GUARDRAIL = "/beta/litellm_basic_guardrail_api"
@@ -66,7 +67,7 @@ async def guardrail(service: Service, exchange: Exchange, caller: Caller) -> byt
         data = parse(await exchange.json(live.limits.max_body))
         kind = data.get("input_type", "request")
         if kind == "response":
-            return await _response(service, live, data, caller=caller)
+            return await _response(service, exchange, live, caller=caller, data=data)
         if kind != "request":
             raise BadRequest("input_type: allowed are request and response", param="input_type")
         conversation = _guarded(data)
@@ -166,8 +167,38 @@ async def _record(
             reply=decision.reply,
         )
     )
+    service.store.ended(End(id=exchange.id, outcome="done", elapsed_ms=decision.elapsed_ms))
 
 
-async def _response(service: Service, live: Live, data: Mapping[str, Any], *, caller: Caller) -> bytes:
-    """What a model said elsewhere, read by the output checks of the config."""
-    raise BadRequest('no output checks are configured: set output = "hold" in the config', param="input_type")
+async def _response(
+    service: Service, exchange: Exchange, live: Live, *, caller: Caller, data: Mapping[str, Any]
+) -> bytes:
+    """What a model said elsewhere, read by the config's output checks."""
+    output = live.app.output
+    if not output:
+        raise BadRequest('there are no output checks: write output = "hold" into the config', param="input_type")
+    texts = data.get("texts")
+    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+        raise BadRequest("texts: allowed is a list of texts", param="texts")
+    asked = data.get("structured_messages") or "(not told)"
+    try:
+        conversation = Conversation.of(asked)
+    except UsageError as error:
+        raise BadRequest(str(error), param="structured_messages") from error
+    pieces = [Piece(at, text) for at, text in enumerate(texts)]
+    pieces += [Piece("calls", text) for text in strings(data.get("tool_calls") or [])]
+    size = live.limits.max_body
+    windows = Windowed(_nowhere, output, conversation, window_chars=size, overlap_chars=0, held_bytes=size)
+    async with leaving(exchange.gone), service.room(caller, live):
+        try:
+            await windows.frame(b"", pieces)
+            await windows.end()
+        except AnswerBlocked as blocked:
+            await service.store.note("output blocked", by=blocked.check, detail={"request": exchange.id})
+            reason = live.app.door.policy.refusals.default
+            return json.dumps({"action": "BLOCKED", "blocked_reason": reason}).encode()
+    return json.dumps({"action": "NONE"}).encode()
+
+
+async def _nowhere(_frame: bytes) -> None:
+    """What was said elsewhere goes out elsewhere."""

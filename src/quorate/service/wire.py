@@ -14,6 +14,7 @@ from typing import Any
 
 from quorate.checks import Conversation
 from quorate.checks.conversation import Part
+from quorate.checks.leak import marked
 from quorate.errors import UsageError
 from quorate.settings import ServiceTable
 
@@ -36,6 +37,7 @@ MAX_DEPTH = 100
 _MESSAGE = frozenset(
     ("role", "content", "name", "tool_calls", "tool_call_id", "function_call", "refusal", "annotations")
 )
+_SYSTEM = ("system", "developer")
 _ANSWERED = ("tool", "function")
 
 
@@ -84,10 +86,18 @@ class Asked:
         """Whether it ends in a tool's result, so that the turn was judged before."""
         return self.messages[-1]["role"] in _ANSWERED
 
-    def body(self, model: str, numbers: Sequence[int]) -> bytes:
-        """The request as it is sent on: under the upstream's own name of the model, with these of the messages."""
-        kept = dict.fromkeys(numbers)
-        messages = [self.messages[number] for number in kept]
+    def body(self, model: str, numbers: Sequence[int], *, canary: str | None = None) -> bytes:
+        """The request as it is sent on: under the upstream's own name of the model, with these of the messages.
+
+        Args:
+            model: the upstream's name.
+            numbers: of the messages; each is sent once.
+            canary: a marker for the first message of the system's, or None.
+        """
+        messages = [self.messages[number] for number in dict.fromkeys(numbers)]
+        first = next((at for at, message in enumerate(messages) if message["role"] in _SYSTEM), None)
+        if canary is not None and first is not None and isinstance(text := messages[first]["content"], str):
+            messages[first] = {**messages[first], "content": marked(text, canary)}
         try:
             return json.dumps({"model": model, **self.params, "messages": messages}, allow_nan=False).encode()
         except ValueError as error:

@@ -64,7 +64,11 @@ def connect(url: str) -> Engine:
     parsed = parse_url(url)
     try:
         engine = _sqlite(parsed) if parsed.drivername.startswith("sqlite") else _postgres(parsed)
-        _migrate(engine)
+        try:
+            _migrate(engine)
+        except BaseException:
+            engine.dispose()
+            raise
     except ModuleNotFoundError as error:
         raise UsageError("a PostgreSQL store needs a driver: pip install 'quorate[postgres]'") from error
     except OSError as error:
@@ -179,6 +183,8 @@ def _migrate(engine: Engine) -> None:
     with _ONE_AT_A_TIME, begins_writing(engine).begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            if connection.execute(text("SHOW server_encoding")).scalar() != "UTF8":
+                raise UsageError("the store's database must keep any text: create it with ENCODING 'UTF8'")
         context = MigrationContext.configure(connection, opts={"fn": steps, "transactional_ddl": True})
         try:
             with Operations.context(context):
