@@ -32,11 +32,11 @@ async def test_a_worker_follows_again_once_the_store_is_back(tmp_path: Path, cap
     async with served(tmp_path) as world:
         await world.key("call")
         connection = sqlite3.connect(tmp_path / "quorate.db", isolation_level=None)
-        connection.execute("ALTER TABLE keys RENAME TO elsewhere")
+        connection.execute("ALTER TABLE configs RENAME TO elsewhere")
         await until(lambda: caplog.messages)
         await asyncio.sleep(2)
         assert (await world.chat()).status == 200
-        connection.execute("ALTER TABLE elsewhere RENAME TO keys")
+        connection.execute("ALTER TABLE elsewhere RENAME TO configs")
         connection.close()
         _, secret = await world.service.store.create_key("new", ("call",))
         world.headers["Authorization"] = f"Bearer {secret}"
