@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -269,3 +270,18 @@ async def test_a_signal_while_a_worker_is_started_again(tmp_path: Path) -> None:
                 await until(lambda: "starting it again" in serving.told)
             serving.send(signal.SIGTERM)
             assert await asyncio.to_thread(serving.wait, 20.0) == 0
+
+
+async def test_the_usual_limit_of_files_is_not_the_services(tmp_path: Path) -> None:
+    """Started with few open files allowed, it takes what it may have; where that is too little it says so."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    path = config(tmp_path, "http://127.0.0.1:9/v1", service="max_queued = 100000")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        with serve(path) as serving:
+            limits = Path(f"/proc/{serving.process.pid}/limits").read_text()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    allowed = next(line.split()[3] for line in limits.splitlines() if line.startswith("Max open files"))
+    assert allowed == "unlimited" or int(allowed) == min(1 << 16, hard if hard >= 0 else 1 << 16)
+    assert "open files are allowed" in serving.told

@@ -23,8 +23,13 @@ from quorate.service.server import listen
 from quorate.settings import ServiceTable, load_settings
 from quorate.wiring import example_config
 
+if sys.platform != "win32":
+    import resource
+
 BACKOFF_S = 1.0
 """Seconds before a worker that died is started again."""
+MOST_FILES = 1 << 16
+"""Open files and sockets that a process asks for."""
 
 
 class _OneLine(logging.Formatter):
@@ -44,6 +49,7 @@ async def run(args: argparse.Namespace) -> int:
         raise UsageError("quorate serve needs POSIX signals and locks: run it on Linux or macOS, or in a container")
     path = (args.config if args.config is not None else example_config()).resolve()
     table = _table(args, path)
+    _raise_file_limit(table)
     with ExitStack() as files:
         place = Place(path, args.worker or f"{socket.gethostname()}:{os.getpid()}", args.shared, _lines(args, files))
         if args.socket is not None:
@@ -59,6 +65,21 @@ async def run(args: argparse.Namespace) -> int:
             await serve_on(sock, place, table, ready=lambda _service: _ready(table, sock, as_json=args.json))
             return 0
         return await _Workers(sock, table, args).run()
+
+
+def _raise_file_limit(table: ServiceTable) -> None:
+    """Take as many sockets as are allowed: the usual 1024 are used up before the queue is, and then calls fail."""
+    if sys.platform == "win32":
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    # The caller's line, two checks and the answer; and those that wait, the store and the log.
+    needed = 4 * table.max_running + table.max_queued + 100
+    if 0 <= soft < needed:
+        logging.warning("%d open files are allowed, %d may be needed: raise the limit (ulimit -n)", soft, needed)
 
 
 def _orphaned() -> None:
