@@ -1,6 +1,7 @@
 """`quorate review` as a program: exit codes, formats, changes, what is not read, what is never run."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -32,7 +33,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_example_says_what_its_docstrings_say(capsys: pytest.CaptureFixture[str]) -> None:
     """Every function that admits a mistake is reported, no other is; the suppressed one is kept apart."""
-    code = main(["review", str(EXAMPLE / "shop"), "--format", "json"])
+    code = main(["review", str(EXAMPLE / "shop"), "--json"])
     report = json.loads(capsys.readouterr().out)
     lines = (EXAMPLE / "shop" / "orders.py").read_text().split("\n")
 
@@ -94,6 +95,19 @@ def test_hostile_code_is_inert_in_the_terminal(here: Path, capsys: pytest.Captur
     main(["review", "bad.py"])
     out = capsys.readouterr().out
     assert "CWE-78" in out and not {"\x1b", "\x07", "\u202e", "\r"} & set(out) and "[bold]" in out
+
+
+@pytest.mark.parametrize("form", ["terminal", "json", "markdown", "sarif"])
+def test_a_file_name_that_is_no_text_is_reported_too(here: Path, form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Bytes that are no UTF-8 and control characters in names break no report and reach no terminal raw."""
+    for name in (b"\xff.py", b"a\x1b[31m b.py", b"new\nline.py", b"-x.py"):
+        (here / os.fsdecode(name)).write_text(WRONG)
+    assert main(["review", ".", "--format", form]) == 1
+    out = capsys.readouterr().out
+    assert not {"\x1b", "\x07"} & set(out) and "x.py" in out.replace("\\", "")
+    if form == "sarif":
+        assert_valid_sarif(json.loads(out))
+        assert "%FF.py" in out and "new%0Aline.py" in out
 
 
 @pytest.mark.sockets
@@ -231,6 +245,9 @@ def test_a_model_reviews_too(here: Path, no_proxy_of_the_machine: None, capsys: 
         )
         assert report["dropped"] == {"quotes code that does not stand in the section": 7}
         assert report["usage"]["calls"] == 7 and "7 calls" in err
+        assert report["usage"]["wasted_tokens"] == 0 and "0 of them wasted" in err
         assert main([*given, "mumbler"]) == 1
         report = json.loads(capsys.readouterr().out)
         assert len(report["unread"]) == 7 and report["findings"]
+        spent = report["usage"]
+        assert spent["wasted_tokens"] == spent["input_tokens"] + spent["output_tokens"] > 0
