@@ -86,6 +86,24 @@ def test_dismissing_takes_a_clearance_as_many_voices_and_a_low_confidence() -> N
     assert not decide([Opinion(several, (proof,))])[0].dismissed
 
 
+@pytest.mark.sockets
+@pytest.mark.parametrize(
+    ("guard", "reported"),
+    [
+        ('if not q.startswith("\'") or not q.endswith("\'") or "\'" in q[1:-1]:\n        return', False),
+        ('if not q.startswith("\'") or "\'" in q[1:-1]:\n        return', True),
+        ('if not q.startswith("\'") or not q.endswith("\'") or "\'" in q[1:]:\n        return', True),
+        ('if not q.startswith("\'") or not q.endswith(\'"\') or "\'" in q[1:-1]:\n        return', True),
+        ('if q.startswith("\'") and q.endswith("\'") and "\'" in q[1:-1]:\n        return', True),
+    ],
+)
+async def test_a_pattern_gives_way_to_what_is_proved_to_be_one_quoted_text(guard: str, reported: bool) -> None:
+    """Bandit and Ruff report any `exec`; it is dismissed only where all that is run is one literal."""
+    head = "from flask import request\n@app.route('/')\ndef view():\n    q = request.args['q']\n"
+    found = await review([source_of(f"{head}    {guard}\n    exec(q)\n")])
+    assert bool([c for c in found.reported if c.family == "code"]) is reported
+
+
 def test_bandit_and_ruff_are_one_voice() -> None:
     """Ruff's security rules are Bandit's: that both say so is no second opinion."""
     alone = features([finding("bandit")], [])
