@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,9 +18,9 @@ from quorate.apps.review.findings import family
 from quorate.apps.review.source import Source, collect, decoded
 from quorate.cli import main
 from quorate.errors import UsageError
-from quorate.testing.standin import Profile, StandIn
+from quorate.testing.standin import Fixed, Profile, StandIn
 from review_world import source_of
-from test_cli import beside
+from test_cli import beside, command
 from test_review_panel import HOSTILE, assert_valid_sarif, hostile
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "review"
@@ -251,3 +253,37 @@ def test_a_model_reviews_too(here: Path, no_proxy_of_the_machine: None, capsys: 
         assert len(report["unread"]) == 7 and report["findings"]
         spent = report["usage"]
         assert spent["wasted_tokens"] == spent["input_tokens"] + spent["output_tokens"] > 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_review_that_is_stopped_goes_on(
+    here: Path,
+    number: signal.Signals,
+    no_proxy_of_the_machine: None,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Ctrl-C or kill -9 keeps what is done; --resume asks for the rest, and the report is that of an unbroken run."""
+    for n in range(6):
+        (here / f"m{n}.py").write_text(WRONG)
+    journal = here / "report.journal"
+    with beside(StandIn({"reviewer": Profile(latency=Fixed(0.05), reply=review_reply)})) as server:
+        model = ["--base-url", server.base_url, "--model", "reviewer"]
+        given = ["review", "m0.py", "m1.py", "m2.py", "m3.py", "m4.py", "m5.py", *model, "--json"]
+        words = [*command(*given), "--concurrency", "1", "--out", "report"]
+        with subprocess.Popen(words, stderr=subprocess.PIPE, start_new_session=True) as process:
+            while not (journal.exists() and journal.read_bytes().count(b"\n") > 35):
+                time.sleep(0.005)
+            process.send_signal(number)
+            _, said = process.communicate()
+        kept = journal.read_bytes().count(b"\n")
+        assert 35 < kept < 72 and not (here / "report").exists()
+        if number == signal.SIGINT:
+            assert process.returncode == 130
+            assert said.decode() == f"stopped: {kept} pieces of work done and kept; go on with --resume\n"
+        assert main([*given, "--out", "report"]) == 2 and "--resume" in capsys.readouterr().err
+        assert main([*given, "--out", "report", "--resume"]) == 1
+        assert main([*given, "--out", "whole"]) == 1
+    resumed, whole = (json.loads((here / name).read_text()) for name in ("report", "whole"))
+    keys = [json.loads(line).get("key") for line in journal.read_text().splitlines()]
+    assert len(keys) == len(set(keys)) == 73 and resumed["usage"]["calls"] < whole["usage"]["calls"] == 42
+    assert {**resumed, "usage": None} == {**whole, "usage": None}

@@ -57,9 +57,14 @@ async def run(args: argparse.Namespace) -> int:
         model = await _model(stack, args)
         advance = stack.enter_context(progress("review", None))
         options = Options(model=model, concurrency=args.concurrency)
-        found = await review(
-            sources, options, journal=journal, advance=lambda done, total: advance(completed=done, total=total)
-        )
+        try:
+            found = await review(
+                sources, options, journal=journal, advance=lambda done, total: advance(completed=done, total=total)
+            )
+        except BaseException:
+            if journal is not None:
+                say(f"stopped: {len(journal.results)} pieces of work done and kept; go on with --resume")
+            raise
         _write(args, found)
         if journal is not None:
             journal.finish()
