@@ -19,6 +19,7 @@ from quorate.apps.evaluate.rows import read_rows
 from quorate.apps.evaluate.runner import Bench, Outcome, evaluate
 from quorate.apps.evaluate.suite import Suite, load_suite
 from quorate.apps.evaluate.summary import scores, summarise
+from quorate.cli.output import usage_json
 from quorate.cli.rows import as_text, progress, read_bytes, say
 from quorate.cli.safe import safe
 from quorate.errors import UsageError
@@ -129,19 +130,12 @@ def _write(folder: Path, suite: Suite, *, outcome: Outcome, report: Mapping[str,
 
 def _costs(outcome: Outcome) -> dict[str, Any]:
     """Time and money of this run; of what the journal gave, an earlier run has paid."""
-    usage = outcome.usage
     return {
         "schema": "quorate.run/1",
         "elapsed_s": round(outcome.elapsed_s, 3),
         "made": outcome.made,
         "reused": outcome.reused,
-        "calls": usage.calls,
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "cost_usd": usage.cost_usd,
-        "wasted_tokens": outcome.wasted.tokens,
-        "wasted_usd": outcome.wasted.cost_usd,
-        "estimated": usage.estimated,
+        **usage_json(outcome.usage, outcome.wasted),
     }
 
 

@@ -50,18 +50,17 @@ def _span(span: Span) -> dict[str, Any]:
     }
 
 
-def usage_json(usage: Usage, wasted: Usage) -> dict[str, Any]:
-    """Calls, tokens and money, and what of it was spent on branches that did not count."""
-    return {
+def usage_json(usage: Usage, wasted: Usage | None = None) -> dict[str, Any]:
+    """Calls, tokens and money, and what of it was spent on branches that did not count, where that is known."""
+    told = {
         "calls": usage.calls,
         "cancelled_calls": usage.cut_calls,
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
-        "wasted_tokens": wasted.tokens,
         "cost_usd": usage.cost_usd,
-        "wasted_usd": wasted.cost_usd,
         "estimated": usage.estimated,
     }
+    return told if wasted is None else {**told, "wasted_tokens": wasted.tokens, "wasted_usd": wasted.cost_usd}
 
 
 def _ms(seconds: float | None) -> float | None:
