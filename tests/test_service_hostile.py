@@ -59,17 +59,26 @@ async def test_two_hundred_hostile_inputs(tmp_path: Path) -> None:
             assert await asyncio.to_thread(serving.wait) == 0
             written = serving.told + "\n".join(serving.log)
             lines, told = serving.log, serving.told.splitlines()
-    assert not any(found.name == PROOF for found in [*tmp_path.rglob("*"), *Path.cwd().iterdir()])
+    assert PROOF not in names(tmp_path)
     assert all(isinstance(json.loads(line), dict) for line in lines) and len(lines) > 100
     assert all(line.startswith("quorate: ") and line.isprintable() for line in told), told
     assert "Traceback" not in written
-    kept = b"".join(found.read_bytes() for found in tmp_path.glob("quorate.db*"))
+    kept = database(tmp_path)
     for secret in (UPSTREAM_KEY, CALLERS_KEY):
         assert secret not in written and secret.encode() not in kept
     connection = sqlite3.connect(tmp_path / "quorate.db")
     assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     assert connection.execute("SELECT count(*) FROM records").fetchone()[0] > 40
     connection.close()
+
+
+def names(folder: Path) -> set[str]:
+    """What is there, here and where the tests run."""
+    return {found.name for found in [*folder.rglob("*"), *Path.cwd().iterdir()]}
+
+
+def database(folder: Path) -> bytes:
+    return b"".join(found.read_bytes() for found in folder.glob("quorate.db*"))
 
 
 def closing(raw: bytes) -> bytes:

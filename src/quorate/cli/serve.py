@@ -169,6 +169,7 @@ class _Workers:
 
     def _stop(self) -> None:
         self._signals += 1
+        self._sock.close()  # Or whoever connects now would wait for workers that take nobody any more.
         self._tell(signal.SIGTERM)
 
     def _again(self) -> None:

@@ -34,6 +34,7 @@ ROUTE = "/v1/chat/completions"
 HELD = b": held\n\n"
 """The comment that keeps a line open while an answer is held."""
 BLOCKED = "content_filter"
+_DUST = 1e-6
 KEPT_BYTES = 1 << 18
 """Of a relayed answer, for its record."""
 
@@ -130,12 +131,17 @@ class _Passage:
         self._name = turn.conversation
 
     async def _while_held(self, wait: Callable[[], Awaitable[T]]) -> T:
-        """Wait; meanwhile a comment goes out now and then, where the caller's line would be cut without."""
-        if not self._keepalive_s:
+        """Wait; meanwhile a comment goes out now and then, where the caller's line would be cut without.
+
+        Comments keep to multiples of their time after the request, so that theirs tells nothing of the decision's.
+        """
+        every_s, begun_s = self._keepalive_s, self._exchange.begun_s
+        if not every_s:
             return await wait()
         while True:
+            gone_s = clock.now() - begun_s
             try:
-                with clock.timeout(self._keepalive_s):
+                with clock.timeout((int(gone_s / every_s + _DUST) + 1) * every_s - gone_s):
                     return await wait()
             except TimeoutError:
                 await self._start("pending")
@@ -152,7 +158,7 @@ class _Passage:
     async def _out(self, response: Response, decision: Decision) -> None:
         """Let out what was decided on."""
         if decision.decision != "admit":
-            await self._service.floor(self._exchange.begun_s, self._live)
+            await self._while_held(lambda: self._service.floor(self._exchange.begun_s, self._live))
             await self._told(str(decision.reply), decision.decision)
         elif self._relayed:
             await self._relay(response)
