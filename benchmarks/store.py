@@ -20,7 +20,7 @@ from quorate.store import End, Record, Store, Turn
 
 MESSAGE = (
     "Hello, I ordered a lamp three weeks ago and it still has not come. The order is 4711-22 and the tracking page "
-    "says that it left on 2026-10-02. Could you please look into it, or call me at +49 151 23456789? Thanks."
+    "says that it left on 2026-10-02. Could you please look into it, or call me at +49 151 23456789? Thanks a lot."
 )
 REPLY = "I am sorry that your lamp is late. The parcel was delayed at the depot and will reach you in two days. " * 4
 VERDICT = {

@@ -1,5 +1,6 @@
 """A real PostgreSQL server for tests, started from the system's binaries on a socket of its own."""
 
+import atexit
 import functools
 import os
 import pwd
@@ -7,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,13 @@ MISSING = "no PostgreSQL server on this machine: apt-get install postgresql"
 
 
 class Server:
-    """A server that only this machine's tests can reach; its files are in a folder of its own, removed at the end."""
+    """A server that only this machine's tests can reach; its files are in a folder of its own, removed at the end.
 
-    def __init__(self, binaries: Path) -> None:
+    It waits for no disk: a test may kill the server, but not the machine.
+    """
+
+    def __init__(self, binaries: Path, *, durable: bool = False) -> None:
+        self._sync = "" if durable else " -c fsync=off"
         self._binaries = binaries
         self._user = _user()
         self.folder = Path(tempfile.mkdtemp(prefix="quorate-pg-", dir="/tmp"))  # A socket's path must be short.
@@ -30,7 +34,7 @@ class Server:
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
-        options = f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c max_connections=50"
+        options = f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c max_connections=50{self._sync}"
         log = str(self.folder / "log")
         self._run("pg_ctl", "-D", str(self.folder / "data"), "-l", log, "-o", options, "-w", "-t", "60", "start")
 
@@ -98,9 +102,14 @@ def binaries() -> Path:
     return found
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Server]:
-    """One server for all tests that ask; each takes a `database()` of its own."""
+@functools.cache
+def _shared() -> Server:
     server = Server(binaries())
-    yield server
-    server.close()
+    atexit.register(server.close)
+    return server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Server:
+    """One server for all tests that import this fixture; each takes a `database()` of its own, and none stops it."""
+    return _shared()

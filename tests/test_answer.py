@@ -1,14 +1,18 @@
 """Answers: quoted from the help centre word for word, or a model's, grounded, cited, and only data."""
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from judging import FLAG, POLICY, Rule, check
-from quorate.apps.answer import Answer, ModelAnswer, QuoteAnswer
+from quorate.apps.answer import Answer, ModelAnswer, QuoteAnswer, Whole, read_answer, read_deltas
 from quorate.apps.frontdoor import FrontDoor
 from quorate.checks import Conversation, Template
+from quorate.errors import BadReply, UsageError
+from quorate.events import Usage
 from quorate.knowledge import Knowledge, sections_of
 from quorate.models import Message, Reply, ToolCall, ToolCallDelta
 from quorate.testing import ScriptedModel
@@ -192,3 +196,60 @@ def test_the_question_is_the_customers_last_text() -> None:
     pieces = [{"type": "text", "text": "refund?"}, {"type": "image_url"}]
     source = [{"role": "user", "content": pieces}, {"role": "assistant", "content": "Well"}]
     assert Conversation.of(source).question == "refund?"
+
+
+class Ear:
+    """A context that notes what reaches it."""
+
+    name = "answer"
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+
+    async def emit(self, delta: Any, /) -> None:
+        self.heard.append(delta)
+
+    async def committed(self) -> None:
+        self.heard.append("committed")
+
+    def spend(self, usage: Usage, /) -> None:
+        self.heard.append(usage)
+
+    @asynccontextmanager
+    async def closing(self, grace_s: float, /) -> AsyncIterator[None]:
+        self.heard.append(grace_s)
+        yield
+
+
+async def test_an_answer_that_is_held_whole_is_bounded_and_else_as_ever() -> None:
+    """Beyond the bound it fails before the piece is said; everything else of a context is passed on."""
+    ear = Ear()
+    whole = Whole(ear, 10)
+    await whole.emit("12345")
+    await whole.committed()
+    whole.spend(Usage(1))
+    async with whole.closing(2.0):
+        pass
+    with pytest.raises(BadReply, match="longer than the 10 bytes"):
+        await whole.emit("67890")
+    assert (whole.name, ear.heard) == ("answer", ["12345", "committed", Usage(1), 2.0])
+
+
+def test_pieces_are_read_as_what_they_say() -> None:
+    """Texts join to one, fragments to calls in the order in which they began; anything else needs a reader."""
+    deltas = ["a", ToolCallDelta(1, "x", "f", "{"), "b", ToolCallDelta(0, "y", "g"), ToolCallDelta(1, arguments="}")]
+    said = read_deltas(deltas)
+    assert (said.texts, said.calls) == (("ab",), (ToolCall("x", "f", "{}"), ToolCall("y", "g", "")))
+    with pytest.raises(UsageError, match="cannot read bytes pieces: give the front door a reader"):
+        read_deltas([b"raw"])
+
+
+def test_what_an_answer_holds_beside_its_pieces_is_said_too() -> None:
+    """A text or call that was not emitted is read all the same; a value that nobody can read is refused."""
+    call = ToolCall("x", "f", "{}")
+    deltas = ["ab", ToolCallDelta(0, "x", "f", "{}")]
+    assert read_answer(deltas, Answer("ab", tool_calls=(call,)), reader=read_deltas) == read_deltas(deltas)
+    more = read_answer(deltas, Answer("other", tool_calls=(call, ToolCall("y", "g", ""))), reader=read_deltas)
+    assert (more.texts, [c.name for c in more.calls]) == (("ab", "other"), ["f", "g"])
+    with pytest.raises(UsageError, match="a handler's dict"):
+        read_answer([], Answer("", value={}), reader=read_deltas)

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +115,13 @@ def test_a_rate_is_a_whole_number_a_minute(capsys: pytest.CaptureFixture[str], s
     with pytest.raises(SystemExit) as caught:
         main(["keys", "create", "a", f"--rate={rate}", "--store", store])
     assert caught.value.code == 2 and "60/min" in capsys.readouterr().err
+
+
+def test_a_missing_library_is_named() -> None:
+    """Without the extra the command says what to install."""
+    code = (
+        "import sys\nsys.modules['sqlalchemy'] = None\nfrom quorate.cli import main\n"
+        "sys.exit(main(['keys', 'list', '--store', 'sqlite:///x.db']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "pip install 'quorate[service]'" in done.stderr

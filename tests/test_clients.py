@@ -59,7 +59,7 @@ LANGCHAIN = {
 async def test_the_openai_sdk(tmp_path: Path) -> None:
     """Sync and async: answers, streams, a whole tool round, refusals, and each error as the SDK's own type."""
     python = program("bin/python")
-    async with served(tmp_path, names=NAMES + FLAKY, answer="answer-0ms") as world:
+    async with served(tmp_path, also=NAMES + FLAKY, answer="answer-0ms") as world:
         said = await seen_by(world, python, "openai_sdk.py")
     for seen in (said["sync"], said["async"]):
         assert_served(seen)
@@ -85,7 +85,7 @@ async def test_the_openai_sdk(tmp_path: Path) -> None:
 async def test_the_openai_sdk_for_javascript(tmp_path: Path) -> None:
     """The same, and the SDK's own tool loop."""
     node = program("node")
-    async with served(tmp_path, names=NAMES + FLAKY, answer="answer-0ms") as world:
+    async with served(tmp_path, also=NAMES + FLAKY, answer="answer-0ms") as world:
         said = await seen_by(world, node, "openai_sdk.mjs")
     seen = said["sync"]
     assert_served(seen)
@@ -101,7 +101,7 @@ async def test_the_openai_sdk_for_javascript(tmp_path: Path) -> None:
 async def test_langchain(tmp_path: Path) -> None:
     """ChatOpenAI answers, streams, binds tools, structures, is refused, and raises the SDK's errors."""
     python = program("bin/python")
-    async with served(tmp_path, names=NAMES, answer="answer-0ms") as world:
+    async with served(tmp_path, also=NAMES, answer="answer-0ms") as world:
         said = await seen_by(world, python, "langchain_sdk.py")
     seen = said["sync"]
     assert_served(seen)
@@ -113,7 +113,7 @@ async def test_langchain(tmp_path: Path) -> None:
 async def test_the_litellm_sdk(tmp_path: Path) -> None:
     """Sync and async: the same through LiteLLM, in its own types."""
     python = program("bin/python")
-    async with served(tmp_path, names=NAMES, answer="answer-0ms") as world:
+    async with served(tmp_path, also=NAMES, answer="answer-0ms") as world:
         said = await seen_by(world, python, "litellm_sdk.py")
     for seen in (said["sync"], said["async"]):
         assert_served(seen)

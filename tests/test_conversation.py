@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quorate.checks import Conversation, Part, Subject, scope_subject, threat_subject
+from quorate.checks import Conversation, Part, Said, Subject, output_subject, scope_subject, threat_subject
 from quorate.checks.conversation import Origin, standing
 from quorate.errors import UsageError
-from quorate.models import Message
+from quorate.models import Message, ToolCall
 
 REFUSED = "Sorry, I can't help with that."
 SAID = frozenset((REFUSED, "Too long."))
@@ -303,3 +303,14 @@ def test_a_subject_joins_its_parts() -> None:
     """A subject's text is its parts' texts on lines of their own; one part is taken as it is."""
     one, two = Part("customer", "a"), Part("tool", "b\nc")
     assert (Subject((one,)).text, Subject((one, two)).text, Subject(()).text) == ("a", "a\nb\nc", "")
+
+
+def test_an_answer_is_a_subject_of_its_texts_and_calls() -> None:
+    """Each choice's text and each call is a part; the system's words are the context, the customer's are nothing."""
+    conversation = Conversation.of([{"role": "system", "content": "rules"}, user("question"), bot("before")])
+    said = Said(("one", "", "two"), (ToolCall("id", "find", "{}"), ToolCall("", "go", "")))
+    subject = output_subject(conversation, said)
+    assert [part.text for part in subject.parts] == ["one", "two", "find\n{}\nid", "go"]
+    assert {part.origin for part in subject.parts} == {"assistant"}
+    assert [part.text for part in subject.context] == ["rules"] and subject.unread == ()
+    assert output_subject(conversation, Said()).text == ""

@@ -39,7 +39,7 @@ async def test_when_a_refusal_goes_out(took_s: float, floor_s: float, after_s: f
 @given(st.floats(0, 1e6), st.floats(0, 1e3), st.floats(0.001, 10))
 def test_it_is_never_early_and_never_a_whole_step_late(start_s: float, took_s: float, floor_s: float) -> None:
     """A refusal goes out on the grid, not before its decision, and less than one step after it or at the first."""
-    at_s = floor.goes_out_s(start_s, start_s + took_s, floor_s)
+    at_s = floor.goes_out_s(start_s, start_s + took_s, floor_s=floor_s)
     assert at_s >= start_s + took_s - 1e-6 * floor_s - 1e-6
     assert at_s - start_s >= floor_s - 1e-6
     assert at_s - (start_s + took_s) <= floor_s + 1e-6
@@ -50,7 +50,7 @@ def test_it_is_never_early_and_never_a_whole_step_late(start_s: float, took_s: f
 def test_a_floor_below_zero() -> None:
     """A floor that lies in the past is a mistake."""
     with pytest.raises(UsageError):
-        floor.goes_out_s(0, 1, -1)
+        floor.goes_out_s(0, 1, floor_s=-1)
 
 
 def auc(ours: list[float], theirs: list[float]) -> float:

@@ -1,6 +1,7 @@
 """Observe mode and egress at the front door: what is only observed holds and decides nothing, and is recorded."""
 
 import json
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from judging import ABSTAIN, FLAG, PASS, POLICY, Rule, Speaker, asked, check, do
 from quorate.apps.frontdoor import FrontDoor
 from quorate.apps.guard import guard
 from quorate.apps.report import as_json
-from quorate.engine import clock
+from quorate.engine import clock, leaving
+from quorate.errors import ClientGone, UsageError
 
 
 def watched(say: Any, after_s: float, answerer: Any, **settings: Any) -> FrontDoor:
@@ -31,7 +33,7 @@ async def test_an_observed_check_is_recorded_and_decides_nothing(say: Any, on_er
     assert (scope.mode, scope.would) == ("enforce", None)
     assert (threat.mode, threat.would) == ("observe", would)
     rows = json.loads(json.dumps(as_json(decision)))["verdicts"]
-    assert [(row["mode"], row.get("would")) for row in rows] == [("enforce", None), ("observe", would)]
+    assert [(row.get("mode"), row.get("would")) for row in rows] == [(None, None), ("observe", would)]
 
 
 async def test_the_reader_is_through_while_an_observed_check_runs() -> None:
@@ -141,6 +143,28 @@ async def test_one_answer_can_be_made_to_wait() -> None:
     async with front.respond("Hi", speculate=False) as response:
         assert [piece async for piece in response] == ["Hel", "lo."]
     assert (speaker.began_s, response.report().speculated) == ([0.5], False)
+
+
+async def test_a_mode_that_does_not_exist() -> None:
+    """A mistyped mode is an error: it must not switch a check off."""
+    with pytest.raises(UsageError, match="mode of scope: found 'Observe', allowed are enforce, observe"):
+        FrontDoor([check("scope", Rule(), mode="Observe")], policy=POLICY)
+
+
+@pytest.mark.parametrize(("leaves_s", "read", "would"), [(0.12, ["Hel"], None), (0.5, ["Hel", "lo."], "block")])
+async def test_a_client_that_leaves_before_or_after_its_answer(leaves_s: float, read: list[str], would: Any) -> None:
+    """With the watch inside the response a client that leaves cuts everything, and one that has its answer nothing."""
+    pieces: list[str] = []
+    async with AsyncExitStack() as stack:
+        if would is None:
+            stack.enter_context(pytest.raises(ClientGone))
+        response = await stack.enter_async_context(watched(FLAG, 2.0, Speaker()).respond("Hi"))
+        async with leaving(lambda: clock.sleep(leaves_s)):
+            async for piece in response:
+                pieces.append(piece)
+    assert (pieces, response.report().verdicts[1].would) == (read, would)
+    assert clock.now() == pytest.approx(0.12 if would is None else 2.0)
+    assert response.run.outcome == ("abandoned" if would is None else "done")
 
 
 async def test_a_guarded_handler_with_an_observed_check() -> None:

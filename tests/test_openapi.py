@@ -79,4 +79,3 @@ async def test_no_request_brings_the_service_down(tmp_path: Path) -> None:
         assert (await world.chat()).status == 200
         routes = {row.record.route for row in await world.records()}
         assert {ROUTE, CHECKED, GUARDRAIL} <= routes, "no request of schemathesis got through"
-        )

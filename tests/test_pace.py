@@ -16,8 +16,9 @@ from quorate.models import Emit, Prompt, Reply
 from quorate.models.adaptive import CUT, GROWTH, LEAST, REST_S, Aimd, Pace, duration_s
 from quorate.models.http import Session
 from quorate.models.openai import OpenAIModel
-from quorate.models.policies import Fallback, Limit, Limiter
+from quorate.models.policies import Fallback, Limit, Limiter, Retry, RetryBudget
 from quorate.testing.clock import run_virtual
+from quorate.testing.standin import StandIn
 
 __all__ = ["no_proxy_of_the_machine"]
 
@@ -100,11 +101,11 @@ class Server:
                 self.refused += 1
                 await clock.sleep(0.05)
                 headers = {} if self.wait_s is None else {"retry-after": str(self.wait_s)}
-                self.pace.saw(429, headers, clock.now() - start_s)
+                self.pace.saw(429, headers, latency_s=clock.now() - start_s)
                 raise RateLimited("slow down", retry_after_s=self.wait_s)
             await clock.sleep(self.call_s)
             self.served += 1
-            self.pace.saw(200, {}, clock.now() - start_s)
+            self.pace.saw(200, {}, latency_s=clock.now() - start_s)
             return Reply("up", self.name)
         finally:
             self.running -= 1
@@ -166,7 +167,7 @@ async def test_retry_after_lets_nobody_start() -> None:
     """A short pause that the server asked for is waited out by all, and nobody is refused for it."""
     pace = Pace(max_running=3)
     model = Limit(Fake([(0.0, (), "up")]), pace)
-    pace.saw(429, {"retry-after": "4"}, 0.1)
+    pace.saw(429, {"retry-after": "4"}, latency_s=0.1)
     assert (pace.limit, pace.paused_s) == (0, 4)
     started: list[float] = []
 
@@ -187,7 +188,7 @@ async def test_a_long_pause_is_an_error_at_once() -> None:
     first, waits = (asyncio.create_task(model.complete(PROMPT)) for _ in range(2))
     await clock.sleep(1)
     assert pace.queued == 1
-    pace.saw(429, {"retry-after": "30"}, 0.5)
+    pace.saw(429, {"retry-after": "30"}, latency_s=0.5)
     assert (await waits).model == "other"
     assert (await model.complete(PROMPT)).model == "other"
     with pytest.raises(RateLimited) as caught:
@@ -195,7 +196,7 @@ async def test_a_long_pause_is_an_error_at_once() -> None:
     assert (caught.value.retry_after_s, clock.now()) == (30, 1)
     await first
     assert (pace.running, pace.queued) == (0, 0)
-    pace.saw(429, {"retry-after": "80000"}, 0.5)
+    pace.saw(429, {"retry-after": "80000"}, latency_s=0.5)
     assert pace.paused_s == 60
 
 
@@ -205,7 +206,7 @@ async def test_a_cancel_in_the_moment_of_a_long_pause() -> None:
     assert pace.take()
     task = asyncio.create_task(pace.turn())
     await clock.sleep(1)
-    pace.saw(429, {"retry-after": "30"}, 0.5)
+    pace.saw(429, {"retry-after": "30"}, latency_s=0.5)
     task.cancel()
     await asyncio.wait({task})
     pace.leave()
@@ -243,18 +244,18 @@ def head(**fields: object) -> dict[str, str]:
 async def test_headers_are_read_ahead_of_a_refusal(headers: Mapping[str, str], limit: int) -> None:
     """What remains bounds what runs; what is no number, or has no time, bounds nothing; news replace what was."""
     pace = Pace(max_running=100)
-    pace.saw(200, headers, 0.1)
+    pace.saw(200, headers, latency_s=0.1)
     assert pace.limit == limit
-    pace.saw(200, {}, 0.1)
+    pace.saw(200, {}, latency_s=0.1)
     assert pace.limit == limit
-    pace.saw(200, head(remaining_requests=9_000, reset_requests="1s"), 0.1)
+    pace.saw(200, head(remaining_requests=9_000, reset_requests="1s"), latency_s=0.1)
     assert (pace.limit, pace.cuts) == (100, 0)
 
 
 async def test_what_was_foreseen_passes() -> None:
     """With nothing left one call starts as soon as one request is back; after the reset all may."""
     pace = Pace(max_running=50)
-    pace.saw(200, head(remaining_requests=0, limit_requests=60, reset_requests="60s"), 0.1)
+    pace.saw(200, head(remaining_requests=0, limit_requests=60, reset_requests="60s"), latency_s=0.1)
     moments: list[float] = []
 
     async def call() -> None:
@@ -273,7 +274,7 @@ async def test_a_server_that_always_says_nothing_remains() -> None:
     """Headers alone stop nobody for longer than five seconds at a time, and are no error."""
     pace = Pace(max_running=50)
     for _ in range(3):
-        pace.saw(200, head(remaining_requests=0, reset_requests="3600s"), 0.1)
+        pace.saw(200, head(remaining_requests=0, reset_requests="3600s"), latency_s=0.1)
         start_s = clock.now()
         if not pace.take():
             await pace.turn()
@@ -329,7 +330,7 @@ def play(limiter: Limiter, drawn: list[Any], waits: list[str]) -> list[Any]:
             await clock.sleep(runs)
             if isinstance(limiter, Pace):
                 wait = {"retry-after": waits[n % len(waits)]} if waits else {}
-                limiter.saw(status, wait if status == 429 else {}, runs)
+                limiter.saw(status, wait if status == 429 else {}, latency_s=runs)
         finally:
             limiter.leave()
 
@@ -397,6 +398,25 @@ async def test_a_real_server_that_refuses() -> None:
         assert LEAST <= pace.limit <= 24
         assert json.loads(server.asked[0].body)["model"] in ("a", "b")
         assert (pace.running, pace.queued, most) == (0, 0, 30)
+
+
+@pytest.mark.sockets
+async def test_the_stand_in_with_429s() -> None:
+    """Calls that are refused with Retry-After wait and are tried again; all are answered, and the limit was cut."""
+    async with StandIn() as server, Session() as session:
+        pace = Pace(max_running=20, max_queued=200)
+        # One in five is refused, in turn, streamed and plain alike.
+        upstream = OpenAIModel("answer-2ms+429:0.05s+ok+ok+ok+ok", base_url=server.base_url, session=session, pace=pace)
+        model = Retry(Limit(upstream, pace), attempts=8, base_s=0.01, budget=RetryBudget(ratio=1, most=100))
+        heard: list[Any] = []
+
+        async def emit(delta: Any) -> None:
+            heard.append(delta)
+
+        replies = await asyncio.gather(*(model.complete(QUESTION, emit if n % 2 else None) for n in range(40)))
+        assert all(reply.text for reply in replies)
+        assert pace.cuts == 1
+        assert (pace.running, pace.queued, session.in_use) == (0, 0, 0)
 
 
 @pytest.mark.sockets

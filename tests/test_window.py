@@ -17,7 +17,7 @@ def test_what_is_told_is_of_the_last_seconds(came: list[tuple[int, int, int]], l
     seen: list[tuple[float, int, int]] = []
     for gap, first, second in came:
         now_s += gap / 4
-        window.add(now_s, first, second)
+        window.add(now_s, first=first, second=second)
         seen.append((now_s, first, second))
     now_s += later
     for at in (1, 2):
@@ -29,6 +29,6 @@ def test_what_is_told_is_of_the_last_seconds(came: list[tuple[int, int, int]], l
 def test_a_window_that_is_cleared() -> None:
     """Nothing that was counted before is told after."""
     window = Window(20.0)
-    window.add(1.0, 1, 1)
+    window.add(1.0, first=1, second=1)
     window.clear()
     assert window.sums(1.0) == (0, 0)

@@ -1,14 +1,18 @@
 """Who answers an admitted message: a model grounded in the help centre, or the help centre quoted as it is."""
 
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from quorate.checks import Conversation, Template
+from quorate.checks.conversation import Said
 from quorate.checks.prompt import as_line
-from quorate.errors import BadReply
-from quorate.events import Context
+from quorate.engine import size_of
+from quorate.errors import BadReply, UsageError
+from quorate.events import Context, Usage
 from quorate.knowledge import ENOUGH, Found, Knowledge
-from quorate.models import Message, Model, Prompt, ToolCall
+from quorate.models import Message, Model, Prompt, ToolCall, ToolCallDelta
 
 Effects = Literal["none", "gated", "unknown"]
 """What an answerer may do to the world before it is admitted: nothing, nothing until `committed`, anything."""
@@ -40,6 +44,83 @@ class Answerer(Protocol):
 
     async def answer(self, conversation: Conversation, context: Context) -> Answer:
         """Answer, emitting the text piece by piece. Raises `QuorateError` when it cannot."""
+
+
+SaidReader = Callable[[Sequence[Any]], Said]
+"""Turns what an answerer emitted into what it said, for the output checks."""
+
+
+def read_deltas(deltas: Sequence[Any]) -> Said:
+    """What an answerer said that emits texts and `ToolCallDelta`s.
+
+    Raises:
+        UsageError: it emitted anything else; such an answerer needs a reader of its own.
+    """
+    texts: list[str] = []
+    calls: dict[int, list[ToolCallDelta]] = {}
+    for delta in deltas:
+        if isinstance(delta, str):
+            texts.append(delta)
+        elif isinstance(delta, ToolCallDelta):
+            calls.setdefault(delta.index, []).append(delta)
+        else:
+            raise UsageError(f"output checks cannot read {type(delta).__name__} pieces: give the front door a reader")
+    return Said(("".join(texts),), tuple(map(_joined, calls.values())))
+
+
+def _joined(pieces: list[ToolCallDelta]) -> ToolCall:
+    ids, names, arguments = zip(*((p.id or "", p.name or "", p.arguments) for p in pieces), strict=True)
+    return ToolCall("".join(ids), "".join(names), "".join(arguments))
+
+
+def read_answer(deltas: Sequence[Any], answer: Answer, *, reader: SaidReader) -> Said:
+    """Everything of an answer that can get out: what was emitted, and what the finished answer holds beside it.
+
+    Raises:
+        UsageError: its value is something that no check can read.
+    """
+    said = reader(deltas)
+    value = () if answer.value is None else (answer.value,)
+    if not all(isinstance(text, str) for text in value):
+        raise UsageError(f"output checks cannot read a handler's {type(answer.value).__name__}: let it return a text")
+    more = tuple(str(text) for text in (answer.text, *value) if text and text not in said.texts)
+    heard = {(call.name, call.arguments) for call in said.calls}
+    calls = tuple(call for call in answer.tool_calls if (call.name, call.arguments) not in heard)
+    return Said(said.texts + more, said.calls + calls)
+
+
+class Whole:
+    """The context of an answer that is held as a whole: it fails, rather than waits for ever, beyond the bound.
+
+    Args:
+        context: the branch's own.
+        held_bytes: the run's bound.
+    """
+
+    def __init__(self, context: Context, held_bytes: int) -> None:
+        self.name = context.name
+        self._context = context
+        self._bound = held_bytes
+        self._said = 0
+
+    async def emit(self, delta: Any, /) -> None:
+        """Say something; see `Context`. Raises `BadReply` when the answer is longer than can be held."""
+        self._said += size_of(delta)
+        if self._said >= self._bound:
+            raise BadReply(f"the answer is longer than the {self._bound} bytes that are held for the output checks")
+        await self._context.emit(delta)
+
+    async def committed(self) -> None:
+        """Wait for the gate; see `Context`."""
+        await self._context.committed()
+
+    def spend(self, usage: Usage, /) -> None:
+        """Add to the usage; see `Context`."""
+        self._context.spend(usage)
+
+    def closing(self, grace_s: float, /) -> AbstractAsyncContextManager[None]:
+        """Bound a clean-up; see `Context`."""
+        return self._context.closing(grace_s)
 
 
 def _query(conversation: Conversation) -> str:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType, TracebackType
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, get_args
 
-from quorate.apps.answer import Answer, Answerer
+from quorate.apps.answer import Answer, Answerer, SaidReader, Whole, read_answer, read_deltas
 from quorate.checks import (
     Check,
     Conversation,
@@ -22,7 +22,7 @@ from quorate.checks import (
     scope_subject,
     threat_subject,
 )
-from quorate.checks.conversation import Origin
+from quorate.checks.conversation import Origin, output_subject
 from quorate.checks.verdict import CheckKind, CheckMode
 from quorate.engine import HELD_BYTES, TIMEOUT_S, Run, Timeline, fan_out
 from quorate.errors import UsageError
@@ -35,6 +35,7 @@ from quorate.merges import (
     Guarded,
     Merge,
     Observed,
+    OutputGuards,
     Ruling,
     Veto,
 )
@@ -126,7 +127,7 @@ class Decision:
         decision: "admit", "refuse" or "escalate".
         decided_by: id of the check that refused or escalated, "deadline", or None on admission.
         why: a few words for people.
-        verdicts: one row for each check.
+        verdicts: one row for each check; where an answer was asked for, the output checks' come last.
         timeline: who ran when.
         reply: the refusal or hand-over text; the answer once it is complete; None before.
         elapsed_ms: milliseconds until the decision, or until the end of the message once that is known.
@@ -166,24 +167,45 @@ class FrontDoor:
         answerer: writes the answer; None for a door that only decides.
         policy: how it behaves.
         observe: observe every check, whatever its mode, and enforce none: everything is admitted at once.
+        output: checks of kind "output" that judge the finished answer; with any, the answer is held until all of
+            them have passed it whole, and one longer than `policy.held_bytes` fails.
+        reader: makes what was said of what the answerer emitted; needed where that is neither texts nor tool calls.
 
     Raises:
-        UsageError: no check, two checks of one id, or a check named "answer" or "deadline".
+        UsageError: no check, two checks of one id, a check named "answer" or "deadline", of no known mode or on the
+            wrong side, or output checks around a gated answerer: its effects would come before its answer is complete.
     """
 
     def __init__(
-        self, checks: Sequence[Check], answerer: Answerer | None = None, *, policy: Policy, observe: bool = False
+        self,
+        checks: Sequence[Check],
+        answerer: Answerer | None = None,
+        *,
+        policy: Policy,
+        observe: bool = False,
+        output: Sequence[Check] = (),
+        reader: SaidReader = read_deltas,
     ) -> None:
         self.checks = {check.id: check for check in checks}
-        if not checks or len(self.checks) != len(checks) or RESERVED & self.checks.keys():
+        self.output = {check.id: check for check in output}
+        both = {**self.checks, **self.output}
+        if not checks or len(both) != len(checks) + len(output) or RESERVED & both.keys():
             named = " or ".join(sorted(RESERVED))
             raise UsageError(f"a front door needs at least one check, each id once, none named {named}")
+        for check in (*checks, *output):
+            if check.mode not in get_args(CheckMode):
+                raise UsageError(f"mode of {check.id}: found {check.mode!r}, allowed are enforce, observe")
+            if (check.kind == "output") != (check.id in self.output):
+                raise UsageError(f"{check.id}: a check of kind output judges answers, one of another kind messages")
+        if output and answerer is not None and answerer.effects == "gated":
+            raise UsageError("a gated answerer acts before its answer is complete: it cannot have output checks")
         self.kinds = frozenset(check.kind for check in checks)
         enforced = [] if observe else [check for check in checks if check.mode == "enforce"]
         self.guards = {check.id: check.on_error for check in enforced}
         self.observed = self.checks.keys() - self.guards.keys()
         self.egress = any(check.egress for check in enforced)
-        self.rule = partial(ruling, self.checks)
+        self.rule = partial(ruling, both)
+        self.reader = reader
         self.answerer = answerer
         self.policy = policy
         self.said = frozenset(text.strip() for text in policy.refusals.all)
@@ -242,8 +264,9 @@ class Response:
     """One message on its way through the door. Iterate it for the pieces of the reply.
 
     Nothing is yielded before the decision: then the refusal or hand-over text, or the answer as it was held and
-    as it goes on. An answer that breaks after its release raises from the iteration. Leaving the block early
-    cancels what still runs; leaving it after the end of the iteration waits for the checks that are only observed.
+    as it goes on; with output checks the decision comes after the answer's end, and the answer is whole. An answer
+    that breaks after its release raises from the iteration. Leaving the block early cancels what still runs; leaving
+    it after the end of the iteration waits for the checks that are only observed.
     """
 
     def __init__(
@@ -278,7 +301,7 @@ class Response:
         ]
         merge = self._merge()
         if evaluate_all:
-            merge = EvaluateAll(merge, door.guards)
+            merge = EvaluateAll(merge, door.guards, later=door.output)
         if door.observed:
             merge = Observed(merge, door.observed)
         self.run: Run[Admission] = fan_out(
@@ -292,6 +315,7 @@ class Response:
         if self._answerer is None:
             return Veto(guards, rule=rule, decide_timeout_s=policy.decide_timeout_s, unenforced=True)
         answer: Branch[Answer] = Branch(ANSWER, self._work, None)
+        after = {check.id: check.on_error for check in self._door.output.values()}
         return Guarded(
             guards,
             answer,
@@ -299,12 +323,19 @@ class Response:
             speculate=self.speculated,
             decide_timeout_s=policy.decide_timeout_s,
             unenforced=True,
+            output=OutputGuards(after, self._review) if after else None,
         )
 
     async def _work(self, context: Context, /) -> Answer:
         if self._answerer is None:
             raise UsageError("there is no answerer")
-        return await self._answerer.answer(self._conversation, context)
+        whole = Whole(context, self._door.policy.held_bytes) if self._door.output else context
+        return await self._answerer.answer(self._conversation, whole)
+
+    def _review(self, deltas: Sequence[Any], answer: Answer) -> list[Branch[Verdict]]:
+        """The branches of the output checks, on everything of the finished answer that could get out."""
+        subject = output_subject(self._conversation, read_answer(deltas, answer, reader=self._door.reader))
+        return [Branch(check.id, partial(check.run, subject), check.timeout_s) for check in self._door.output.values()]
 
     async def __aenter__(self) -> Self:
         await self.run.__aenter__()
@@ -352,11 +383,15 @@ class Response:
         decision, timeline = self.run.decision, self.run.timeline
         if decision is None:
             raise UsageError("there is no decision yet")
-        rows = [self._row(check) for check in self._door.checks]
+        output = self._door.output if self._answerer is not None else {}
+        rows = [self._row(check) for check in (*self._door.checks, *output)]
         refusals = self._door.policy.refusals
         reply: str | None
         if decision.value == "refuse":
-            reply = refusals.text(next((row for row in rows if row.check == decision.by), None))
+            row = next((row for row in rows if row.check == decision.by), None)
+            if row is not None and row.check in output and row.category in ("too_long", "unread"):
+                row = row._replace(category="none")  # It is our answer that is too long, not the customer's message.
+            reply = refusals.text(row)
         elif decision.value == "escalate":
             reply = refusals.handover
         else:
@@ -394,7 +429,10 @@ class Response:
     def _told_row(self, check: str) -> Row:
         if (v := self._reused.get(check)) is not None:
             return Row(check, v.outcome, v.score, v.category, v.reason, v.model, v.version, 0.0)
-        span, end = self.run.timeline[check], self.run.ended.get(check)
+        span = next((span for span in self.run.timeline if span.branch == check), None)
+        if span is None:
+            return Row(check, "cancelled", None, "none", "there was no answer for it to judge", "", "", 0.0)
+        end = self.run.ended.get(check)
         elapsed_ms = 1000 * ((span.ended_s or 0.0) - (span.started_s or 0.0)) if span.ended_s is not None else 0.0
         match end:
             case Answered(value=Verdict() as v):

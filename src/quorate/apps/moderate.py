@@ -116,6 +116,8 @@ class Moderator:
         if not given:
             raise UsageError("moderation needs at least one evaluator")
         self.checks = {name: _check(name, evaluator) for name, evaluator in given.items()}
+        if wrong := [name for name, check in self.checks.items() if check.kind not in SUBJECTS]:
+            raise UsageError(f"{wrong[0]}: a check of kind output judges answers; give it the kind moderation")
         n = len(self.checks)
         k = n // 2 + 1 if rule is None else rule
         if isinstance(k, int) and not 1 <= k <= n:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from quorate.apps.frontdoor import Decision
-from quorate.engine import Span
+from quorate.engine import Span, Timeline
 from quorate.events import Usage
 
 SCHEMA = "quorate.decision/1"
@@ -19,7 +19,16 @@ def as_json(decision: Decision, *, reply: bool = True) -> dict[str, Any]:
     }
     if reply:
         out["reply"] = decision.reply
-    out["verdicts"] = [
+    out["verdicts"] = verdicts_json(decision)
+    out["timeline"] = timeline_json(timeline)
+    out["usage"] = usage_json(timeline.usage, timeline.wasted)
+    out["elapsed_ms"] = round(decision.elapsed_ms, 3)
+    return out
+
+
+def verdicts_json(decision: Decision) -> list[dict[str, Any]]:
+    """One object for each check."""
+    return [
         {
             "check": row.check,
             "outcome": row.outcome,
@@ -29,15 +38,15 @@ def as_json(decision: Decision, *, reply: bool = True) -> dict[str, Any]:
             "model": row.model,
             "version": row.version,
             "elapsed_ms": round(row.elapsed_ms, 3),
-            "mode": row.mode,
-            **({"would": row.would} if row.mode == "observe" else {}),
+            **({"mode": row.mode, "would": row.would} if row.mode == "observe" else {}),
         }
         for row in decision.verdicts
     ]
-    out["timeline"] = [_span(span) for span in timeline]
-    out["usage"] = usage_json(timeline.usage, timeline.wasted)
-    out["elapsed_ms"] = round(decision.elapsed_ms, 3)
-    return out
+
+
+def timeline_json(timeline: Timeline) -> list[dict[str, Any]]:
+    """One object for each branch."""
+    return [_span(span) for span in timeline]
 
 
 def _span(span: Span) -> dict[str, Any]:

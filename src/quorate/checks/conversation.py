@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from quorate.errors import UsageError
-from quorate.models import Message
+from quorate.models import Message, ToolCall
 
 Origin = Literal["system", "customer", "assistant", "tool", "retrieved"]
 
@@ -176,6 +176,31 @@ def moderation_subject(conversation: Conversation, trusted: Collection[Origin] =
 
 def _new(parts: Iterable[Part]) -> tuple[Part, ...]:
     return tuple(part for part in parts if not part.judged)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What an answerer said.
+
+    Attributes:
+        texts: one for each of the answer's choices, in their order.
+        calls: the finished tool calls of all choices; data, run by nobody here.
+    """
+
+    texts: tuple[str, ...] = ()
+    calls: tuple[ToolCall, ...] = ()
+
+
+def output_subject(conversation: Conversation, said: Said) -> Subject:
+    """What was said: a part for each choice's text and for each tool call, with the system's parts as context.
+
+    A call's part holds its name and its arguments, and its id: all of it goes out.
+    """
+    texts = (text for text in said.texts if text)
+    calls = ("\n".join(filter(None, (call.name, call.arguments, call.id))) for call in said.calls)
+    parts = tuple(Part("assistant", text) for text in (*texts, *calls))
+    context = tuple(part for part in conversation.parts if part.origin == "system" and part.text)
+    return Subject(parts or (Part("assistant", ""),), context)
 
 
 def standing(parts: tuple[Part, ...]) -> tuple[Part, ...]:

@@ -10,7 +10,7 @@ from quorate.merges import OnError, Ruling
 
 VerdictOutcome = Literal["pass", "flag", "abstain"]
 OnAbstain = Literal["next_tier", "escalate", "admit"]
-CheckKind = Literal["scope", "threat", "moderation"]
+CheckKind = Literal["scope", "threat", "moderation", "output"]
 CheckMode = Literal["enforce", "observe"]
 
 MAX_CHARS = 200_000
@@ -55,7 +55,7 @@ class Check:
         question: what it asks, in words.
         judge: who answers it.
         kind: which share of a conversation it reads: "scope" the customer's last text with what it follows,
-            "threat" everything not trusted, "moderation" all that the customer wrote.
+            "threat" everything not trusted, "moderation" all that the customer wrote; "output" reads the answer.
         timeout_s: seconds until it fails.
         on_error: what a failure means.
         on_abstain: what an abstention of its last tier means: "admit", or an escalation.

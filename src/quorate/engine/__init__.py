@@ -1,7 +1,7 @@
 """The engine: the only code that starts tasks, reads the clock and cancels."""
 
 from quorate.engine.alarm import Timeout
-from quorate.engine.arm import abandoned_tasks, spend
+from quorate.engine.arm import abandoned_tasks, size_of, spend
 from quorate.engine.lanes import Lane, StopFlag, in_thread
 from quorate.engine.leaving import leaving
 from quorate.engine.run import (
@@ -33,6 +33,7 @@ __all__ = [
     "in_thread",
     "leaving",
     "observers",
+    "size_of",
     "spend",
     "supervised",
 ]

@@ -15,7 +15,16 @@ from quorate.merges.base import (
     Undecided,
 )
 from quorate.merges.electorate import Electorate
-from quorate.merges.guarded import DECIDE_TIMEOUT_S, ON_ERROR, Admission, Guarded, OnError, Ruling, Veto
+from quorate.merges.guarded import (
+    DECIDE_TIMEOUT_S,
+    ON_ERROR,
+    Admission,
+    Guarded,
+    OnError,
+    OutputGuards,
+    Ruling,
+    Veto,
+)
 from quorate.merges.race import Race
 from quorate.merges.scores import Combination, Mean, Median, Scored, Stacked, Trimmed
 from quorate.merges.sections import Sections, Stitched
@@ -48,6 +57,7 @@ __all__ = [
     "Merge",
     "Observed",
     "OnError",
+    "OutputGuards",
     "Pick",
     "Quorum",
     "Race",

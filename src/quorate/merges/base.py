@@ -114,12 +114,18 @@ class EvaluateAll(Generic[R]):
 
     The decision, its moment and its author are those of the wrapped merge, and everything not named is still
     cancelled when it says so. The reader is through when the wrapped merge is done.
+
+    Args:
+        merge: what decides.
+        keep: branches of the run that run to their ends.
+        later: branches that run to their ends if the merge starts them.
     """
 
-    def __init__(self, merge: Merge[R], keep: Iterable[str]) -> None:
+    def __init__(self, merge: Merge[R], keep: Iterable[str], *, later: Iterable[str] = ()) -> None:
         self._merge = merge
-        self._keep = frozenset(keep)
-        self._running = set(self._keep)
+        self._running = set(keep)
+        self._later = frozenset(later)
+        self._keep = frozenset(self._running) | self._later
         self._others: set[str] = set()
         self._why = "the run is over"
         self._over = False
@@ -133,8 +139,11 @@ class EvaluateAll(Generic[R]):
         if isinstance(event, Ended):
             self._running.discard(event.branch)
             self._others.discard(event.branch)
-        elif isinstance(event, Queued) and event.branch not in self._keep:
-            self._others.add(event.branch)
+        elif isinstance(event, Queued):
+            if event.branch not in self._keep:
+                self._others.add(event.branch)
+            elif event.branch in self._later:
+                self._running.add(event.branch)
         if self._over:
             return Step(discard=(event,) if isinstance(event, Delta) else (), done=not self._running)
         return self._kept(self._merge.feed(event))

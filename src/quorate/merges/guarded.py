@@ -8,11 +8,15 @@ Rules kept here and nowhere else:
 3. Nothing the answer emits is released before admission, and the commit gate opens only with it.
 4. A failure of the answer before the decision waits for the decision: a refusal is never an error. After
    admission it ends the run as failed and leaves the decision as it was.
+5. Output guards judge the finished answer, and only what the other guards would let out: a refusal or escalation by
+   those decides without them. With output guards nothing is released before the last of them has passed, and an
+   answer that broke, which they cannot judge, never is.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Set
-from typing import Generic, Literal, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
 
 from quorate.errors import RunFailed, UsageError
 from quorate.events import Answered, Branch, Cancelled, Delta, Event, Expired, Failed, Queued, Started
@@ -23,6 +27,9 @@ T = TypeVar("T")
 Ruling = Literal["admit", "escalate", "block"]
 OnError = Literal["allow", "escalate", "block"]
 Admission = Literal["admit", "refuse", "escalate"]
+
+DEADLINE = "deadline"
+"""Whose `Expired` says that the whole run is out of time."""
 
 DECIDE_TIMEOUT_S = 10.0
 """Default time to decide, in seconds: what a person at a chat window will still wait for."""
@@ -121,7 +128,20 @@ class Veto(Generic[T]):
             return None
         names = [name for name in self._on_error if self._rulings.get(name) == ruling]
         in_time = [name for name in names if name not in self._expired]
-        return in_time[0] if in_time else "deadline"
+        return in_time[0] if in_time else DEADLINE
+
+
+@dataclass(frozen=True, slots=True)
+class OutputGuards:
+    """Guards of the finished answer, started by the merge on what it saw.
+
+    Attributes:
+        guards: their branch names, and what a failure of each means; at least one.
+        review: makes their branches, one for each name, of all that the answer emitted and the value it returned.
+    """
+
+    guards: Mapping[str, OnError]
+    review: Callable[[Sequence[Any], Any], Sequence[Branch[Any]]]
 
 
 class Guarded(Generic[T]):
@@ -130,10 +150,12 @@ class Guarded(Generic[T]):
     Args:
         guards: as for `Veto`.
         answer: the branch whose output is held; the merge starts it itself.
-        rule: as for `Veto`.
-        speculate: start the answer beside the guards (True) or only after admission (False).
-        decide_timeout_s: as for `Veto`.
-        unenforced: as for `Veto`.
+        rule: as for `Veto`; reads the output guards' values too.
+        speculate: start the answer beside the guards (True) or only after they have passed (False).
+        decide_timeout_s: as for `Veto`. Output guards have their branches' own timeouts and the run's deadline.
+        unenforced: as for `Veto`; output guards hold the answer all the same.
+        output: guards of the finished answer; None lets it out as soon as `guards` have passed. With them the
+            commit gate opens only after the answer has ended, so it must not wait for it.
     """
 
     def __init__(
@@ -145,21 +167,30 @@ class Guarded(Generic[T]):
         speculate: bool = True,
         decide_timeout_s: float = DECIDE_TIMEOUT_S,
         unenforced: bool = False,
+        output: OutputGuards | None = None,
     ) -> None:
-        self._veto: Veto[T] = Veto(guards, rule=rule, decide_timeout_s=decide_timeout_s, unenforced=unenforced)
-        if answer.name in self._veto.guards:
-            raise UsageError(f"the answer and a guard are both named {answer.name!r}")
+        self._input: Veto[T] = Veto(guards, rule=rule, decide_timeout_s=decide_timeout_s, unenforced=unenforced)
+        self._output: Veto[T] | None = Veto(output.guards, rule=rule) if output is not None else None
+        names = (*self._input.guards, *(self._output.guards if self._output is not None else ()), answer.name)
+        doubled = next((name for name in names if names.count(name) > 1), None)
+        if doubled is not None:
+            raise UsageError(f"the answer and a guard, or two guards, are both named {doubled!r}")
+        self._review = output.review if output is not None else None
         self._answer = answer
         self._speculate = speculate
         self._held: list[Delta] = []
         self._ended: Answered | Failed | Cancelled | None = None
-        self._admitted = False
+        self._passed = self._admitted = self._decided = False
+        self._reviewed: Decision[Admission] | None = None
 
     def start(self) -> Step[Admission]:
         """Ask for the time to decide, and start the answer or, when not speculating, queue it."""
-        step = self._veto.start()
+        step = self._input.start()
         if step.decision is not None:
-            self._admitted = True
+            self._passed = True
+            self._decided = self._admitted = self._output is None
+            if self._output is not None:
+                return Step(start=(Start(self._answer),))
             return Step(start=(Start(self._answer),), commit=(self._answer.name,), decision=step.decision)
         timer = step.expire_after_s
         # One that waits for admission is queued all the same: the timeline shows that it was never needed.
@@ -167,28 +198,44 @@ class Guarded(Generic[T]):
 
     def feed(self, event: Event) -> Step[Admission]:
         """Hold the answer; let it out, or drop it, when the guards have decided."""
-        if event.branch == self._answer.name and not isinstance(event, Expired):
+        if self._decided and not self._admitted:
+            return NOTHING
+        if isinstance(event, Expired):
+            return self._of_time(event)
+        if event.branch == self._answer.name:
             return self._of_answer(event)
-        step = self._veto.feed(event)
-        decision = step.decision
-        if decision is None:
+        if self._output is not None and event.branch in self._output.guards:
+            return self._of_output(self._output.feed(event))
+        return self._of_input(self._input.feed(event))
+
+    def _of_time(self, event: Expired) -> Step[Admission]:
+        step = self._of_input(self._input.feed(event))
+        if self._output is None or event.branch != DEADLINE or self._decided:
             return step
-        name = self._answer.name
-        if decision.value != "admit":
-            dropped = Decision(decision.value, decision.why, decision.by, unused=(name,))
-            return Step(cancel=(Cancel(name, decision.why),), decision=dropped, done=True)
-        self._admitted = True
-        held, self._held = tuple(self._held), []
-        start = () if self._speculate else (Start(self._answer),)
-        fail = self._failure()
-        return Step(
-            start=start,
-            release=held,
-            commit=(name,),
-            decision=decision,
-            fail=fail,
-            done=self._ended is not None,
-        )
+        if isinstance(self._ended, Answered):
+            return self._of_output(self._output.feed(event))
+        # Guards passed and there is no whole answer: the run, not a guard, says what became of it.
+        return self._admit() if self._passed else step
+
+    def _of_input(self, step: Step[Admission]) -> Step[Admission]:
+        if step.decision is None or self._decided:
+            return step
+        if step.decision.value != "admit":
+            return self._drop(step.decision)
+        self._passed = True
+        if self._output is None or self._ended is not None:
+            return self._settle()
+        return NOTHING if self._speculate else Step(start=(Start(self._answer),))
+
+    def _of_output(self, step: Step[Admission]) -> Step[Admission]:
+        if step.decision is None or self._output is None:
+            return step
+        self._reviewed = step.decision
+        if self._passed:
+            return self._settle()
+        # The guards' own rulings may still be stricter; what the others would say of the answer is settled.
+        others = tuple(name for name in self._output.guards if name != step.decision.by)
+        return Step(cancel=tuple(Cancel(name, step.decision.why) for name in others))
 
     def _of_answer(self, event: Event) -> Step[Admission]:
         if isinstance(event, Delta):
@@ -199,7 +246,49 @@ class Guarded(Generic[T]):
             self._ended = event
             if self._admitted:
                 return Step(fail=self._failure(), done=True)
+            if self._output is not None:
+                return self._begin_review(event)
         return NOTHING
+
+    def _begin_review(self, event: Answered | Failed | Cancelled) -> Step[Admission]:
+        if not isinstance(event, Answered):
+            return self._settle() if self._passed else NOTHING
+        if self._output is None or self._review is None:
+            return NOTHING
+        branches = self._review(tuple(delta.value for delta in self._held), event.value)
+        if sorted(branch.name for branch in branches) != sorted(self._output.guards):
+            named = ", ".join(branch.name for branch in branches) or "none"
+            raise UsageError(f"the review made branches {named}, not one for each of {', '.join(self._output.guards)}")
+        return Step(start=tuple(map(Start, branches)))
+
+    def _settle(self) -> Step[Admission]:
+        """Decide, once the guards have passed: at once without a review, else by what it came to."""
+        if self._output is None or isinstance(self._ended, Failed | Cancelled):
+            return self._admit()
+        if self._reviewed is None:
+            return NOTHING
+        return self._admit() if self._reviewed.value == "admit" else self._drop(self._reviewed)
+
+    def _drop(self, decision: Decision[Admission]) -> Step[Admission]:
+        self._decided = True
+        name = self._answer.name
+        dropped = Decision(decision.value, decision.why, decision.by, unused=(name,))
+        return Step(cancel=(Cancel(name, decision.why),), decision=dropped, done=True)
+
+    def _admit(self) -> Step[Admission]:
+        self._decided = True
+        whole = self._output is None or self._reviewed is not None
+        self._admitted = whole
+        held, self._held = tuple(self._held), []
+        return Step(
+            start=(Start(self._answer),) if self._output is None and not self._speculate else (),
+            release=held if whole else (),
+            discard=() if whole else held,
+            commit=(self._answer.name,) if whole else (),
+            decision=Decision("admit", "all guards passed" if whole else "the answer broke before it was judged"),
+            fail=self._failure(),
+            done=self._ended is not None,
+        )
 
     def _failure(self) -> Exception | None:
         match self._ended:

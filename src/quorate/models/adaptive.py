@@ -1,8 +1,9 @@
 """How many calls at once a server takes: found out from its refusals, and from what its headers say before them.
 
-Additive increase, multiplicative decrease, with the constants that inspect_ai publishes for its adaptive
-connections: a step up of 5 % after a clean round, a cut to 80 % for each episode of refusals, 15 s of rest after it.
-A refusal is a 429. A 5xx or a timeout is no reason to cut, but no reason to grow either.
+Additive increase, multiplicative decrease, with the constants that Inspect publishes for its adaptive connections
+(inspect_ai documentation, "Model Concurrency"): a step up of 5 % after a clean round, a cut to 80 % for each episode of
+refusals, 15 s of rest after it. A refusal is a 429. A 5xx or a timeout is no reason to cut, but no reason to grow
+either.
 
 Of the rate-limit headers those of OpenAI's shape are read: `x-ratelimit-{limit,remaining,reset}-{requests,tokens}`.
 """
@@ -30,7 +31,7 @@ PATIENCE_S = 5.0
 MOST_PAUSE_S = 60.0
 """The longest pause that a Retry-After is believed, in seconds."""
 
-_REMAINING, _LIMIT, _RESET = (f"x-ratelimit-{what}-" for what in ("remaining", "limit", "reset"))
+_LIMIT, _RESET = "x-ratelimit-limit-", "x-ratelimit-reset-"
 _LOW = 0.1
 """Share of its tokens below which a server gets fewer calls at once, in proportion."""
 _DURATION = re.compile(
@@ -171,7 +172,7 @@ class Pace(Limiter):
         if self._queue:
             self._hand_over()
 
-    def saw(self, status: int | None, headers: Mapping[str, str], latency_s: float) -> None:
+    def saw(self, status: int | None, headers: Mapping[str, str], *, latency_s: float) -> None:
         """Take in what a call came to; call it once for each, before its room is given back.
 
         Args:
@@ -189,7 +190,7 @@ class Pace(Limiter):
             self._aimd.troubled()
         else:
             self._aimd.good(sent_s, wanted=bool(self._queue) or self.running >= self._room)
-        requests, tokens = (headers.get(_REMAINING + what) for what in ("requests", "tokens"))
+        requests, tokens = headers.get("x-ratelimit-remaining-requests"), headers.get("x-ratelimit-remaining-tokens")
         if requests is not None or tokens is not None:
             self._foresee(requests, tokens, headers, now_s)
         self._settle(now_s)

@@ -104,7 +104,7 @@ class Breaker:
 
     def _count(self, *, failed: bool) -> None:
         now_s = clock.now()
-        self._window.add(now_s, 1, failed)
+        self._window.add(now_s, first=1, second=failed)
         if not failed:
             return
         calls, failures = self._window.sums(now_s)

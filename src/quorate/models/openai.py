@@ -120,7 +120,7 @@ class OpenAIModel:
                 ) as response:
                     reading.begun = True
                     if self._pace is not None:
-                        self._pace.saw(response.status, response.headers, clock.now() - start_s)
+                        self._pace.saw(response.status, response.headers, latency_s=clock.now() - start_s)
                     if response.status != 200:
                         reading.usage = (0, 0)
                         raise await self._refusal(response)
@@ -137,7 +137,7 @@ class OpenAIModel:
             reading.again = True
         except (aiohttp.ClientError, OSError, ModelUnavailable) as error:
             if self._pace is not None and not reading.begun:
-                self._pace.saw(None, {}, clock.now() - start_s)
+                self._pace.saw(None, {}, latency_s=clock.now() - start_s)
             ours = mapped(self._where, error)
             raise (StreamBroken(str(ours)) if reading.spoke else ours) from None
         finally:

@@ -8,7 +8,8 @@ never a short answer there.
 import asyncio
 import io
 import json
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,8 @@ _CHARS_PER_TOKEN = 4
 MAX_EVENT_BYTES = 1 << 20
 _LONG = 1 << 19
 _ENDS = (b"\n\n", b"\n\r\n", b"\r\r")  # The middle one ends lines of either kind.
+
+_END = re.compile(rb"\n\r?\n|\r\r")
 
 Emit = Callable[[bytes], Awaitable[None]]
 
@@ -113,7 +116,7 @@ class Relay:
             spend(reading.used(self._price))
             if self._pace is not None:
                 if not reading.begun and not reading.cut:
-                    self._pace.saw(None, {}, clock.now() - start_s)
+                    self._pace.saw(None, {}, latency_s=clock.now() - start_s)
                 self._pace.leave()
 
     async def _ask(self, body: bytes, reading: "_Reading", *, stream: bool) -> Relayed:
@@ -125,7 +128,7 @@ class Relay:
             ) as response:
                 reading.begun = True
                 if self._pace is not None:
-                    self._pace.saw(response.status, response.headers, clock.now() - start_s)
+                    self._pace.saw(response.status, response.headers, latency_s=clock.now() - start_s)
                 if response.status != 200:
                     reading.counts = (0, 0)
                     raise await self._refusal(response)
@@ -191,6 +194,16 @@ class Frames:
         whole = bytes(self._rest[:end])
         del self._rest[:end]
         return whole
+
+
+def single(whole: bytes) -> Iterator[bytes]:
+    """Finished events one by one, each as it came; put together they are the same bytes."""
+    start = 0
+    for mark in _END.finditer(whole):
+        yield whole[start : mark.end()]
+        start = mark.end()
+    if start < len(whole):
+        yield whole[start:]
 
 
 def events_in(whole: bytes) -> list[bytes]:

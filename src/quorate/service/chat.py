@@ -5,13 +5,14 @@ looked up where it carries a tool's result, it goes through the front door, its 
 then the first byte goes out. A caller who leaves cancels all of it.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from quorate.apps.answer import Answer
 from quorate.apps.frontdoor import ANSWER, NONE, Decision, Response
-from quorate.apps.report import as_json
+from quorate.apps.report import timeline_json, usage_json, verdicts_json
 from quorate.apps.windowed import AnswerBlocked
 from quorate.checks import Verdict
 from quorate.engine import clock, leaving
@@ -45,8 +46,9 @@ async def chat(service: Service, exchange: Exchange) -> None:
         with service.configs.use() as live:
             raw = await exchange.json(live.limits.max_body)
             request = understood(raw, live)
-            async with leaving(exchange.gone), service.room(caller, live) as use:
-                await _Passage(service, live, exchange, caller=caller, request=request, use=use).run()
+            with service.trace(caller, exchange):
+                async with leaving(exchange.gone), service.room(caller, live) as use:
+                    await _Passage(service, live, exchange, caller=caller, request=request, use=use).run()
     except ClientGone:
         return  # Its passage has noted it; there is nobody to tell.
     except QuorateError as error:
@@ -80,6 +82,7 @@ class _Passage:
         self._prefix: str | None = None
         self._name = _conversation_of(exchange, request)
         self._recorded = False
+        self._decision: Decision | None = None
         self._reply: list[str] = []
         self._raw: list[bytes] = []
         self._kept = 0
@@ -101,13 +104,10 @@ class _Passage:
                 await self._record(decision)
                 await self._out(response, decision)
             outcome = "done"
-        except ClientGone:
-            outcome = "abandoned"
-            raise
         except QuorateError as error:
             self._error = error
             raise
-        except BaseException:
+        except asyncio.CancelledError:
             outcome = "abandoned"
             raise
         finally:
@@ -153,26 +153,38 @@ class _Passage:
         """Let out what was decided on."""
         if decision.decision != "admit":
             await self._service.floor(self._exchange.begun_s, self._live)
-            await self._told(str(decision.reply), decision)
+            await self._told(str(decision.reply), decision.decision)
         elif self._relayed:
             await self._relay(response)
         else:
             await self._built_in(response)
 
-    async def _told(self, text: str, decision: Decision) -> None:
+    async def _told(self, text: str, decision: str) -> None:
         """A refusal, or a hand-over: an ordinary message of the assistant's."""
         exchange = self._exchange
         self._reply.append(text)
-        told = Completion(self._asked.model, self._asked.choices, decision.decision)
+        told = Completion(self._asked.model, self._asked.choices, decision)
         if self._asked.stream:
-            await self._start(decision.decision)
+            await self._start(decision)
             await exchange.end(told.streamed(text, reason=BLOCKED, usage=self._asked.usage))
         else:
-            headers = [JSON, *self._headers(decision.decision)]
+            headers = [JSON, *self._headers(decision)]
             await exchange.reply(200, told.whole(text, reason=BLOCKED), headers)
 
     async def _relay(self, response: Response) -> None:
         """The upstream's own bytes, as they came and as they come."""
+        exchange = self._exchange
+        try:
+            await self._relay_on(response)
+        except AnswerBlocked:
+            if exchange.started:
+                await exchange.end(Completion(self._asked.model, self._asked.choices).end(BLOCKED, usage=None))
+            else:
+                text = self._live.app.door.policy.refusals.default
+                await self._told(text, "refuse")
+            raise
+
+    async def _relay_on(self, response: Response) -> None:
         exchange = self._exchange
         first = await self._while_held(response.__anext__)
         if not self._asked.stream:
@@ -183,12 +195,8 @@ class _Passage:
             return
         await self._start("admit")
         await exchange.write(self._keep(first))
-        try:
-            async for piece in response:
-                await exchange.write(self._keep(piece))
-        except AnswerBlocked:
-            await exchange.end(Completion(self._asked.model, self._asked.choices).end(BLOCKED, usage=None))
-            raise
+        async for piece in response:
+            await exchange.write(self._keep(piece))
         await exchange.end()
 
     async def _built_in(self, response: Response) -> None:
@@ -231,11 +239,12 @@ class _Passage:
 
     async def _record(self, decision: Decision) -> None:
         """Write the decision down before anything of it goes out."""
+        self._decision = decision
         asked, live = self._asked, self._live
-        row = as_json(decision, reply=False)
+        verdicts = verdicts_json(decision)
         turn = None
         if self._prefix is not None and decision.decision == "admit":
-            passed = [kept for kept in row["verdicts"] if kept["outcome"] in ("pass", "abstain")]
+            passed = [kept for kept in verdicts if kept["outcome"] in ("pass", "abstain")]
             turn = Turn(self._prefix, passed, live.digest)
         record = Record(
             id=self._exchange.id,
@@ -245,8 +254,8 @@ class _Passage:
             route=ROUTE,
             decision=decision.decision,
             decided_by=decision.decided_by,
-            why=decision.why,
-            verdicts=row["verdicts"],
+            why=f"{decision.why}; answered late: {self._use.lost}" if self._use.lost else decision.why,
+            verdicts=verdicts,
             config=live.digest,
             config_version=live.version,
             versions=live.app.versions,
@@ -258,18 +267,24 @@ class _Passage:
             reply=decision.reply,
             turn=turn,
         )
-        await self._service.store.decided(record)
+        # Also where the caller leaves meanwhile it is written; only an error of the store's says that it is not.
         self._recorded = True
+        try:
+            await self._service.store.decided(record)
+        except QuorateError:
+            self._recorded = False
+            raise
 
     async def _ended(self, response: Response, outcome: Outcome) -> None:
         """Note the end, for the store and for the figures; where the caller left before the decision, that too."""
         timeline, service = response.run.timeline, self._service
-        self._use.wasted = timeline.wasted
-        decision = response.report() if response.run.decision is not None else None
+        wasted = self._use.wasted = timeline.wasted
+        decision = self._decision
+        if decision is None or self._live.app.door.observed:  # The rows of observed checks come late.
+            decision = response.report() if response.run.decision is not None else None
         if not self._recorded and outcome == "abandoned":
             await service.store.decided(self._undecided())
             self._recorded = True
-        row = as_json(decision, reply=False) if decision is not None else {}
         self._use.refused = decision.decision == "refuse" if decision is not None else None
         if self._recorded:
             end = End(
@@ -278,8 +293,8 @@ class _Passage:
                 error=str(self._error) if self._error is not None else None,
                 elapsed_ms=1000 * (clock.now() - self._exchange.begun_s),
                 bytes_out=self._exchange.sent,
-                usage=row.get("usage", {}),
-                timeline=row.get("timeline", ()),
+                usage=usage_json(timeline.usage, wasted),
+                timeline=timeline_json(timeline),
                 reply=self._spoken(),
             )
             service.store.ended(end)

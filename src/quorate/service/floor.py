@@ -23,7 +23,7 @@ _DUST = 1e-9
 """Differences of clock readings this small, as a share of the floor, are none."""
 
 
-def goes_out_s(start_s: float, decided_s: float, floor_s: float) -> float:
+def goes_out_s(start_s: float, decided_s: float, *, floor_s: float) -> float:
     """The moment at which a refusal may go out.
 
     Args:
@@ -45,6 +45,6 @@ def goes_out_s(start_s: float, decided_s: float, floor_s: float) -> float:
 async def wait(start_s: float, floor_s: float) -> None:
     """Wait from now, the moment of the decision, until its refusal may go out. A cancel ends the wait."""
     now_s = clock.now()
-    left_s = goes_out_s(start_s, now_s, floor_s) - now_s
+    left_s = goes_out_s(start_s, now_s, floor_s=floor_s) - now_s
     if left_s > 0:
         await clock.sleep(left_s)

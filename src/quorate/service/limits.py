@@ -242,9 +242,9 @@ class Use:
         account, now_s = self._account, clock.now()
         account.running -= 1
         if self.wasted is not NO_USAGE:
-            account.waste.add(now_s, self.wasted.tokens, self.wasted.cost_usd)
+            account.waste.add(now_s, first=self.wasted.tokens, second=self.wasted.cost_usd)
         if self.refused is not None:
-            account.decisions.add(now_s, 1, self.refused)
+            account.decisions.add(now_s, first=1, second=self.refused)
 
 
 def _counted(workers: int, worker: int | None) -> tuple[int, int | None]:

@@ -16,7 +16,7 @@ WHAT = {
     415: "Not JSON, or packed.",
     422: "The upstream could not make sense of the request.",
     429: "Too much at once, of this key or of all.",
-    500: "A run ended without a decision.",
+    500: "The service broke; its operator finds the request by its id.",
     502: "The upstream broke, or refused the service's own request.",
     503: "Not to be had just now: the upstream, or the store.",
     504: "Out of time.",
@@ -40,8 +40,8 @@ EXAMPLES: dict[str, Any] = {
     "Mode": {"mode": "observe", "why": "a check refuses everything"},
 }
 _BODY = (400, 408, 413, 415)
-_KEY = (401, 403)
-_CALL = (404, 422, 429, 500, 502, 503, 504)
+_KEY = (401, 403, 500)
+_CALL = (404, 422, 429, 502, 503, 504)
 
 
 def _says(schema: Any, what: str, *, kind: str = "application/json") -> dict[str, Any]:
@@ -113,7 +113,7 @@ def _changing(summary: str, *, body: str = "") -> dict[str, Any]:
 def description() -> dict[str, Any]:
     """The OpenAPI 3.1 document."""
     figures = _route("Figures for Prometheus.", _says(TEXT, "Prometheus's text format.", kind="text/plain"))
-    judged = (429, 500, 502, 503, 504)
+    judged = (429, 502, 503, 504)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -140,7 +140,7 @@ def description() -> dict[str, Any]:
             },
             "/v1/moderations": {
                 "post": _route(
-                    "Is it appropriate?",
+                    "Is it appropriate? Takes the right `details`.",
                     _says(ref("Moderated"), "One result for each text."),
                     body="Moderation",
                     errors=judged,

@@ -9,8 +9,10 @@ from typing import Any
 from quorate.apps.frontdoor import Decision
 from quorate.apps.moderate import Moderator
 from quorate.apps.report import as_json
+from quorate.apps.windowed import AnswerBlocked, Piece, Windowed
 from quorate.checks import Conversation
 from quorate.checks.conversation import Part
+from quorate.engine import leaving
 from quorate.errors import UsageError
 from quorate.models.local.moderation import HARMS
 from quorate.service.callers import Caller
@@ -18,7 +20,7 @@ from quorate.service.exchange import Exchange
 from quorate.service.live import Live
 from quorate.service.state import Service
 from quorate.service.wire import BadRequest, parse, strings
-from quorate.store import Record
+from quorate.store import End, Record
 
 CHECKS = "/v1/checks"
 GUARDRAIL = "/beta/litellm_basic_guardrail_api"
@@ -39,7 +41,7 @@ async def checks(service: Service, exchange: Exchange, caller: Caller) -> bytes:
         if not isinstance(every, bool):
             raise BadRequest("evaluate_all: allowed are true and false", param="evaluate_all")
         conversation = _conversation(data)
-        async with service.room(caller, live):
+        async with leaving(exchange.gone), service.room(caller, live):
             decision = await live.app.door.decide(conversation, evaluate_all=every)
         await _record(service, exchange, live, caller=caller, decision=decision, messages=_messages(conversation))
     return json.dumps(as_json(decision)).encode()
@@ -65,11 +67,11 @@ async def guardrail(service: Service, exchange: Exchange, caller: Caller) -> byt
         data = parse(await exchange.json(live.limits.max_body))
         kind = data.get("input_type", "request")
         if kind == "response":
-            return await _response(service, live, data, caller=caller)
+            return await _response(service, exchange, live, caller=caller, data=data)
         if kind != "request":
             raise BadRequest("input_type: allowed are request and response", param="input_type")
         conversation = _guarded(data)
-        async with service.room(caller, live):
+        async with leaving(exchange.gone), service.room(caller, live):
             decision = await live.app.door.decide(conversation)
         await _record(service, exchange, live, caller=caller, decision=decision, messages=_messages(conversation))
     if decision.decision == "admit":
@@ -104,7 +106,7 @@ def _guarded(data: Mapping[str, Any]) -> Conversation:
 
 async def moderations(service: Service, exchange: Exchange, caller: Caller) -> bytes:
     """Is it appropriate? In the shape of OpenAI's moderations, by the config's moderation check or our own."""
-    caller.need("call")
+    caller.need("details")  # Scores and categories tell what to change until a check passes.
     with service.configs.use() as live:
         data = parse(await exchange.json(live.limits.max_body))
         texts = data.get("input")
@@ -114,7 +116,7 @@ async def moderations(service: Service, exchange: Exchange, caller: Caller) -> b
         if len(texts) > MOST_INPUTS:
             raise BadRequest(f"input: found {len(texts)} texts, allowed are {MOST_INPUTS}", param="input")
         judge = _moderator(live)
-        async with service.room(caller, live):
+        async with leaving(exchange.gone), service.room(caller, live):
             results = [_result(await judge.moderate(text, evaluate_all=True)) for text in texts]
     said = {"id": f"modr-{secrets.token_hex(12)}", "model": "quorate", "results": results}
     return json.dumps(said).encode()
@@ -169,8 +171,38 @@ async def _record(
             reply=decision.reply,
         )
     )
+    service.store.ended(End(id=exchange.id, outcome="done", elapsed_ms=decision.elapsed_ms))
 
 
-async def _response(service: Service, live: Live, data: Mapping[str, Any], *, caller: Caller) -> bytes:
-    """What a model said elsewhere, read by the output checks of the config."""
-    raise BadRequest('no output checks are configured: set output = "hold" in the config', param="input_type")
+async def _response(
+    service: Service, exchange: Exchange, live: Live, *, caller: Caller, data: Mapping[str, Any]
+) -> bytes:
+    """What a model said elsewhere, read by the config's output checks."""
+    output = live.app.output
+    if not output:
+        raise BadRequest('there are no output checks: write output = "hold" into the config', param="input_type")
+    texts = data.get("texts")
+    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+        raise BadRequest("texts: allowed is a list of texts", param="texts")
+    asked = data.get("structured_messages") or "(not told)"
+    try:
+        conversation = Conversation.of(asked)
+    except UsageError as error:
+        raise BadRequest(str(error), param="structured_messages") from error
+    pieces = [Piece(at, text) for at, text in enumerate(texts)]
+    pieces += [Piece("calls", text) for text in strings(data.get("tool_calls") or [])]
+    size = live.limits.max_body
+    windows = Windowed(_nowhere, output, conversation, window_chars=size, overlap_chars=0, held_bytes=size)
+    async with leaving(exchange.gone), service.room(caller, live):
+        try:
+            await windows.frame(b"", pieces)
+            await windows.end()
+        except AnswerBlocked as blocked:
+            await service.store.note("output blocked", by=blocked.check, detail={"request": exchange.id})
+            reason = live.app.door.policy.refusals.default
+            return json.dumps({"action": "BLOCKED", "blocked_reason": reason}).encode()
+    return json.dumps({"action": "NONE"}).encode()
+
+
+async def _nowhere(_frame: bytes) -> None:
+    """What was said elsewhere goes out elsewhere."""

@@ -44,7 +44,7 @@ from quorate.store.rows import name_of, plain, read, turn_of
 from quorate.store.schema import configs, ends, from_us, keys, notes, records, to_us, turns, workers
 
 PIECE = 500
-"""Records that one transaction deletes: others write in between."""
+"""Records or turns that one transaction deletes: others write in between."""
 MAX_PAGE = 1000
 
 _BOTH = select(records, *(column.label(f"end_{column.name}") for column in ends.c)).select_from(
@@ -179,12 +179,17 @@ class Queries:
         return [read(row) for row in connection.execute(query)]
 
     def expire(self, connection: Connection, before: datetime, /) -> int:
-        """Delete some of the records decided before a moment, with their ends and turns; returns how many records."""
+        """Delete at most `PIECE` records decided before a moment, with their ends; returns how many."""
         us = to_us(before)
-        connection.execute(delete(turns).where(turns.c.at_us < us))
-        connection.execute(delete(workers).where(workers.c.seen_us < us))
         some = select(records.c.id).where(records.c.at_us < us).order_by(records.c.at_us).limit(PIECE)
         return connection.execute(delete(records).where(records.c.id.in_(some))).rowcount
+
+    def expire_turns(self, connection: Connection, before: datetime, /) -> int:
+        """Delete at most `PIECE` turns of before a moment, and all workers last seen then; returns how many turns."""
+        us = to_us(before)
+        connection.execute(delete(workers).where(workers.c.seen_us < us))
+        some = select(turns.c.prefix).where(turns.c.at_us < us).order_by(turns.c.at_us).limit(PIECE)
+        return connection.execute(delete(turns).where(turns.c.prefix.in_(some))).rowcount
 
     def forget(self, connection: Connection, conversation: str, /) -> int:
         """Delete a conversation's records, ends and turns; returns how many records."""

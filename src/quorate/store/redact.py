@@ -56,7 +56,7 @@ _PACKED_CHARS = 1000
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 _FREE = frozenset(("reason", "why", "category", "error"))
 _COMMON = frozenset(("role", "content", "type", "text", "name", "tool_calls", "tool_call_id", "function", "arguments"))
-_NESTED = (dict, list, tuple, Mapping)
+_ATOMS = frozenset((int, float, bool, type(None)))
 
 
 def redact(text: str) -> str:
@@ -89,14 +89,15 @@ def redact_words(value: Any, change: Callable[[str], str] = redact) -> Any:
     """
     if isinstance(value, (list, tuple)):
         return [redact_words(part, change) for part in value]
-    out = dict(value) if isinstance(value, (dict, Mapping)) else None
-    if out is None:
+    if not isinstance(value, Mapping):
         return value
+    out = dict(value)
     for name, part in out.items():
-        if isinstance(part, str):
+        kind = type(part)
+        if kind is str:
             if part and name in _FREE:
                 out[name] = change(part)
-        elif isinstance(part, _NESTED):
+        elif kind not in _ATOMS:
             out[name] = redact_words(part, change)
     return out
 
@@ -104,7 +105,7 @@ def redact_words(value: Any, change: Callable[[str], str] = redact) -> Any:
 def _walk(value: Any, change: Callable[[str], str], depth: int) -> Any:
     if isinstance(value, str):
         return change(value)
-    if not isinstance(value, _NESTED):
+    if type(value) in _ATOMS or not isinstance(value, (Mapping, list, tuple)):
         return value
     if depth == _MOST_DEPTH:
         return "[nested]"

@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
+from pydantic_core import to_json
 from sqlalchemy import Dialect, Row, Table
 
 from quorate.errors import UsageError
@@ -19,7 +20,7 @@ MAX_NAME = 200
 SHORT_CHARS = 4000
 """Texts up to this many characters are redacted at once, longer ones on the writer's thread."""
 
-_encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
+_escaped = json.JSONEncoder(separators=(",", ":"), default=str).encode
 _SIZES = (64, 32, 16, 8, 4, 2, 1)
 
 
@@ -45,6 +46,14 @@ def plain(text: str) -> str:
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
+def as_json(value: object) -> str:
+    """The value as JSON that any database can keep: NUL and half surrogate pairs stand in it as escapes."""
+    try:
+        return to_json(value, fallback=str).decode()
+    except ValueError:  # Of its reasons half a surrogate pair is one that a customer can send.
+        return _escaped(value)
+
+
 class Form:
     """Makes rows, by the policy for texts.
 
@@ -61,7 +70,7 @@ class Form:
             at_us = schema.to_us(record.at)
         except TypeError as error:
             raise UsageError("Record.at has no time zone: use datetime.now(UTC)") from error
-        verdicts = _encode(self._words(record.verdicts))
+        verdicts = as_json(self._words(record.verdicts))
         conversation = name_of(record.conversation)
         row = (
             name_of(record.id),
@@ -76,12 +85,12 @@ class Form:
             record.config_version,
             record.speculated,
             record.streamed,
-            record.held_ms,
-            record.elapsed_ms,
+            float(record.held_ms),
+            float(record.elapsed_ms),
             verdicts,
-            _encode(self._words(record.timeline)),
-            _encode(record.usage),
-            _encode(record.versions),
+            as_json(self._words(record.timeline)),
+            as_json(record.usage),
+            as_json(record.versions),
             self._messages(record.messages),
             self._text(record.reply),
         )
@@ -89,7 +98,7 @@ class Form:
             return Rows(row)
         turn = record.turn
         same = turn.verdicts is record.verdicts
-        kept = verdicts if same else _encode(self._words(turn.verdicts))
+        kept = verdicts if same else as_json(self._words(turn.verdicts))
         return Rows(row, None, (name_of(turn.prefix), conversation, at_us, plain(turn.config), kept))
 
     def end(self, end: End) -> Rows:
@@ -99,10 +108,10 @@ class Form:
                 name_of(end.id),
                 end.outcome,
                 self._text(end.error),
-                end.elapsed_ms,
+                float(end.elapsed_ms),
                 end.bytes_out,
-                _encode(end.usage),
-                _encode(self._words(end.timeline)),
+                as_json(end.usage),
+                as_json(self._words(end.timeline)),
                 self._text(end.reply),
             )
         )
@@ -125,7 +134,7 @@ class Form:
     def _messages(self, messages: Sequence[JSON] | None) -> str | None:
         if messages is None or self._texts == "none":
             return None
-        return _encode(redact_all(messages) if self._texts == "redacted" else bounded(messages))
+        return as_json(redact_all(messages) if self._texts == "redacted" else bounded(messages))
 
     def _words(self, value: Sequence[JSON]) -> Any:
         if self._texts == "full":
@@ -183,18 +192,26 @@ def turn_of(row: Row[Any]) -> Turn:
 
 
 class Inserts:
-    """Statements that add many rows at once, for 1, 2, 4, ... 64 rows, so that each is prepared once.
+    """Statements that add many rows at once: one for each table and group, not one for each row.
 
-    A statement of many rows gives the interpreter lock away once, where one for each row does so every time and waits
-    for a busy event loop to give it back.
+    Each statement gives the interpreter lock away, and then waits for a busy event loop to give it back. PostgreSQL
+    takes a group as one JSON text (a value for each column of each row costs the driver more than all else here).
+    SQLite takes 64, 32, ... 1 rows, so that each statement is prepared once.
     """
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
+        self._as_one = dialect.name == "postgresql"
         self._made: dict[tuple[str, int], str] = {}
 
     def batches(self, table: Table, rows: Sequence[tuple[object, ...]]) -> list[tuple[str, tuple[object, ...]]]:
         """Statements with their values that add these rows, in their order."""
+        if not rows:
+            return []
+        if self._as_one:
+            names = [f"{column.name}" for column in table.columns]  # Plain strings, which SQLAlchemy's own are not.
+            whole = to_json([dict(zip(names, row, strict=True)) for row in rows]).decode()
+            return [(self._sql(table, 1), (whole,))]
         out: list[tuple[str, tuple[object, ...]]] = []
         done = 0
         while done < len(rows):
@@ -211,19 +228,20 @@ class Inserts:
         return sql
 
     def _make(self, table: Table, size: int) -> str:
-        quote = self._dialect.identifier_preparer.quote
-        mark = "?" if self._dialect.paramstyle == "qmark" else "%s"
-        marks = [f"CAST({mark} AS {column.type.compile(self._dialect)})" for column in table.columns]
-        row = f"({', '.join(marks)})"
-        values = f"VALUES {', '.join([row] * size)}"
-        into = f"INSERT INTO {table.name} ({', '.join(quote(column.name) for column in table.columns)})"
+        types = [column.type.compile(self._dialect) for column in table.columns]
+        names = [self._dialect.identifier_preparer.quote(column.name) for column in table.columns]
+        if self._as_one:
+            columns = ", ".join(f"{name} {kind}" for name, kind in zip(names, types, strict=True))
+            source = f"json_to_recordset(CAST(%s AS JSON)) AS news ({columns})"
+        else:
+            row = f"({', '.join(f'CAST(? AS {kind})' for kind in types)})"
+            source = f"(VALUES {', '.join([row] * size)}) AS news"
+        sql = f"INSERT INTO {table.name} ({', '.join(names)}) SELECT * FROM {source}"
         if table is schema.ends:
-            # The end of a record that was forgotten meanwhile is forgotten too. Both databases name the columns so.
-            known = "EXISTS (SELECT 1 FROM records WHERE records.id = news.column1)"
-            return f"{into} SELECT * FROM ({values}) AS news WHERE {known} ON CONFLICT (id) DO NOTHING"
+            # The end of a record that was forgotten meanwhile is forgotten too.
+            id = "news.id" if self._as_one else "news.column1"
+            return f"{sql} WHERE EXISTS (SELECT 1 FROM records WHERE records.id = {id}) ON CONFLICT (id) DO NOTHING"
         if table is schema.turns:
-            rest = ", ".join(
-                f"{column.name} = excluded.{column.name}" for column in table.columns if column.name != "prefix"
-            )
-            return f"{into} {values} ON CONFLICT (prefix) DO UPDATE SET {rest}"
-        return f"{into} {values}"
+            rest = ", ".join(f"{name} = excluded.{name}" for name in names if name != "prefix")
+            return f"{sql} WHERE true ON CONFLICT (prefix) DO UPDATE SET {rest}"
+        return sql

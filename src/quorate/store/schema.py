@@ -1,7 +1,7 @@
 """The tables, as they are after the last migration. A test compares the two.
 
-Moments are whole microseconds since 1970 in UTC, and names end in `_us`. Objects and lists are JSON texts of plain
-ASCII, so that no character a database cannot keep (NUL, half a surrogate pair) ever reaches one.
+Moments are whole microseconds since 1970 in UTC, and names end in `_us`. Objects and lists are JSON texts in which
+characters that a database cannot keep (NUL, half a surrogate pair) stand as escapes.
 """
 
 from datetime import UTC, datetime, timedelta

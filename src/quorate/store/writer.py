@@ -7,10 +7,11 @@ import asyncio
 import contextlib
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
@@ -60,7 +61,7 @@ class Stats:
         written: writes committed.
         commits: commits of writes; written / commits is the size of a group.
         failed: writes that were given up, those whose callers were told included.
-        error: why the last try failed, empty since the last success.
+        error: why the last try to write failed, empty since the last success.
     """
 
     queued: int = 0
@@ -68,6 +69,16 @@ class Stats:
     commits: int = 0
     failed: int = 0
     error: str = ""
+
+
+class Watch(Protocol):
+    """Told of commits, on the event loop's thread."""
+
+    def committed(self, rows: int, elapsed_s: float) -> None:
+        """So many writes were committed, in so many seconds."""
+
+    def store_failed(self) -> None:
+        """A commit was refused."""
 
 
 Settled = list[tuple[Write | Job, Any, QuorateError | None]]
@@ -85,6 +96,7 @@ class Writer:
 
     def __init__(self, engine: Engine, *, max_queued: int) -> None:
         self.stats = Stats()
+        self.watch: Watch | None = None
         self._loop = asyncio.get_running_loop()
         self._plain = engine
         self._engine = begins_writing(engine)
@@ -124,9 +136,13 @@ class Writer:
 
     # On the event loop's thread.
 
-    def _settle(self, settled: Settled, commits: int, error: str, /) -> None:
+    def _settle(self, settled: Settled, commits: int, error: str, took_s: float, /) -> None:
         self.stats.commits += commits
         self.stats.error = error
+        if self.watch is not None and commits:
+            self.watch.committed(len(settled), took_s)
+        elif self.watch is not None and error:
+            self.watch.store_failed()
         for item, result, failure in settled:
             self.stats.queued -= 1
             if failure is not None:
@@ -183,6 +199,7 @@ class Writer:
         made = self._made(writes)
         if not made:
             return
+        begun_s = time.perf_counter()
         try:
             self._commit([rows for _, rows in made])
         except Exception as error:
@@ -194,7 +211,8 @@ class Writer:
                 for write, _ in made:
                     self._write([write])
         else:
-            self._tell([(write, None, None) for write, _ in made], commits=1)
+            took_s = time.perf_counter() - begun_s
+            self._tell([(write, None, None) for write, _ in made], commits=1, took_s=took_s)
 
     def _made(self, writes: list[Write]) -> list[tuple[Write, Rows]]:
         made: list[tuple[Write, Rows]] = []
@@ -240,7 +258,8 @@ class Writer:
                 with self._plain.connect() as connection:
                     job.after(connection)
         except Exception as error:
-            self._tell([(job, None, error if isinstance(error, QuorateError) else _ours(error))])
+            ours = error if isinstance(error, QuorateError) else _ours(error)
+            self._tell([(job, None, ours)], error=str(ours))
         else:
             self._tell([(job, result, None)])
 
@@ -255,8 +274,8 @@ class Writer:
         self._tell([(write, None, lost) for write in self._left], error=str(lost) if self._left else "")
         self._call(waiter.set_result, len(self._left))
 
-    def _tell(self, settled: Settled, *, commits: int = 0, error: str = "") -> None:
-        self._call(self._settle, settled, commits, error)
+    def _tell(self, settled: Settled, *, commits: int = 0, error: str = "", took_s: float = 0.0) -> None:
+        self._call(self._settle, settled, commits, error, took_s)
 
     def _call(self, call: Callable[..., object], *args: object) -> None:
         # A loop that was closed without closing the store has nobody left who could hear it.

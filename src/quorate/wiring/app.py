@@ -1,9 +1,10 @@
 """What a config becomes: an `App`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from quorate.apps.frontdoor import FrontDoor
+from quorate.apps.relay import Windowing
 from quorate.checks import Check
 from quorate.knowledge import Knowledge
 from quorate.models import Model
@@ -27,6 +28,9 @@ class App:
         models: the models of the config by name, with their policies around them.
         versions: what judges each check: weights, prompts and models, in one line.
         relay: the upstream that answers in place of the door's own answerer, or None where there is none.
+        windowing: how relayed answers are judged while they are released, or None.
+        output: the checks of what is said.
+        canary: a marker for callers' system messages, or None.
         paces: room towards each server, by host; two of one host with different keys show as the last.
         breakers: by the name of the model they are around.
     """
@@ -39,6 +43,9 @@ class App:
     models: Mapping[str, Model]
     versions: Mapping[str, str]
     relay: Relay | None = None
+    windowing: Windowing | None = None
+    output: Sequence[Check] = ()
+    canary: str | None = None
     paces: Mapping[str, Pace] = field(default_factory=dict)
     breakers: Mapping[str, Breaker] = field(default_factory=dict)
 

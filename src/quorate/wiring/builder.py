@@ -1,12 +1,14 @@
 """Builds the parts of one app from its settings."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from yarl import URL
 
 from quorate.apps.answer import Answerer, ModelAnswer, QuoteAnswer
 from quorate.apps.frontdoor import FrontDoor, Policy, Refusals
+from quorate.apps.relay import Windowing, read_relayed
 from quorate.checks import (
     AfterRefusal,
     Check,
@@ -20,6 +22,8 @@ from quorate.checks import (
     Tiers,
     Unsure,
 )
+from quorate.checks.leak import LeakJudge, with_canary
+from quorate.checks.links import LinkJudge, hosts_of
 from quorate.checks.verdict import CheckKind, OnAbstain
 from quorate.errors import ConfigError
 from quorate.journal import key_of
@@ -37,6 +41,11 @@ from quorate.settings import KINDS, LOCAL, CheckTable, ModelTable, Settings, Ups
 from quorate.wiring.app import App
 from quorate.wiring.texts import scope_texts
 
+_SAID = {
+    "links": "Does the answer point only where it may?",
+    "leak": "Does the answer keep its instructions to itself?",
+    "moderation": "Is the answer appropriate?",
+}
 QUESTIONS = {
     "scope": "Is this a legitimate support query for this company?",
     "threat": "Is it safe from security threats?",
@@ -64,13 +73,26 @@ class Builder:
         self._judged_by: dict[str, str] = {}
         self._paces: dict[tuple[str, str | None], Pace] = {}
         self._breakers: dict[str, Breaker] = {}
+        self._prompts: list[str] = []
+        self.canary = with_canary("")[1]
         self._knowledge = self._load_knowledge()
 
     def app(self) -> App:
         """The whole app; its session is still closed."""
         settings = self._settings
         checks = [self._check(name, table) for name, table in settings.checks.items()]
-        door = FrontDoor(checks, self._answerer(), policy=self._policy(), observe=settings.mode == "observe")
+        answerer, observe = self._answerer(), settings.mode == "observe"
+        output = [] if observe else self._output_checks()
+        # A relayed answer is judged in windows by whoever relays it; any other answer is short, and held.
+        windows = settings.output.mode == "window" and settings.upstream is not None
+        door = FrontDoor(
+            checks,
+            answerer,
+            policy=self._policy(),
+            observe=observe,
+            output=[] if windows else output,
+            reader=read_relayed,
+        )
         models = self.models()
         fingerprint = key_of(settings.model_dump_json(), self._versions)
         answers = self._relay()
@@ -84,6 +106,9 @@ class Builder:
             models,
             self._judged_by,
             relay=answers,
+            windowing=self._windowing(output) if windows and output else None,
+            output=output,
+            canary=self.canary if settings.output.canary and output else None,
             paces=paces,
             breakers=self._breakers,
         )
@@ -232,14 +257,42 @@ class Builder:
             price=Price(table.input_usd, table.output_usd),
         )
 
+    def _output_checks(self) -> list[Check]:
+        """The checks of what is said, by the names that decisions and refusal texts use."""
+        table, sections = self._settings.output, self._knowledge.sections if self._knowledge else []
+        if table.mode == "off":
+            return []
+        judges: dict[str, Judge] = {}
+        for name in table.checks:
+            if name == "links":
+                judges[name] = LinkJudge(hosts_of(sections) | frozenset(table.hosts))
+            elif name == "leak":
+                public = [section.text for section in sections]
+                judges[name] = LeakJudge(self._prompts, self.canary, public=public)
+            else:
+                judges[name] = LocalModerationJudge(LocalModeration.load(), None, Languages.load().foreign)
+        return [
+            # What is said in a language that a classifier does not cover was not said by a stranger.
+            Check(f"output-{name}", _SAID[name], judge, kind="output", timeout_s=table.timeout_s, on_abstain="admit")
+            for name, judge in judges.items()
+        ]
+
+    def _windowing(self, output: list[Check]) -> Windowing:
+        table = self._settings.output
+        return Windowing(output, table.window_chars, table.overlap_chars, self._settings.limits.held_bytes)
+
     def _answerer(self) -> Answerer:
         table, company = self._settings.answer, self._settings.company
         if table.model == "quote":
             if self._knowledge is None:
                 raise ConfigError("answer", ["'quote' quotes from [knowledge], which is missing"])
             return QuoteAnswer(self._knowledge, contact=company.contact, unknown=table.unknown)
+        template = Template.load("answer-v1", package="quorate.apps")
+        marked, self.canary = with_canary(template.text)
+        self._prompts.append(template.text)
         return ModelAnswer(
             self._model(table.model),
+            template=replace(template, text=marked) if self._settings.output.mode != "off" else template,
             knowledge=self._knowledge,
             company=f"{company.name}, {company.description}",
             contact=company.contact,
