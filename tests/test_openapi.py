@@ -21,7 +21,7 @@ CHECKS = (
     *("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance"),
     *("response_schema_conformance", "unsupported_method", "allow_header_conformance", "ignored_auth"),
 )
-EXAMPLES = 300 if os.environ.get("QUORATE_REQUIRE_CLIENTS") == "1" else 40
+EXAMPLES = 150 if os.environ.get("QUORATE_REQUIRE_CLIENTS") == "1" else 15
 """For each route."""
 
 

@@ -82,14 +82,7 @@ def _route(
 def _chat() -> dict[str, Any]:
     reply = _says(ref("Completion"), "An answer, or a refusal in the same shape.")
     reply["headers"] |= {"x-quorate-decision": _DECISION, "x-quorate-conversation": _CONVERSATION}
-    reply["content"]["text/event-stream"] = {
-        "schema": {
-            **TEXT,
-            "description": "OpenAI's events. Comments (`: held`) keep the line open while the answer is held; the "
-            "first event of a refusal carries `quorate.decision`; an upstream that breaks after release ends it in "
-            "one event `{error}`, without [DONE].",
-        }
-    }
+    reply["content"]["text/event-stream"] = {"schema": ref("Event")}
     route = _route("Answer a conversation; held until every check has passed.", reply, body="Chat", errors=_CALL)
     route["parameters"] = [
         {"name": "x-conversation-id", "in": "header", "description": "Names the conversation.", "schema": TEXT}

@@ -69,9 +69,8 @@ _VERDICT = shape(
         "model": TEXT_OR_NULL,
         "version": TEXT_OR_NULL,
         "elapsed_ms": NUMBER,
-        "mode": {"enum": ["enforce", "observe"]},
     },
-    {"would": {**TEXT, "description": "What an observed check would have done."}},
+    {"mode": {"const": "observe"}, "would": {**TEXT, "description": "What an observed check would have done."}},
 )
 _SPAN = shape(
     {
@@ -134,6 +133,12 @@ SCHEMAS: dict[str, Schema] = {
             "quorate": shape({"decision": _DECISION}),
         },
         description="The upstream's own bytes where it was admitted; `quorate` stands in replies of our own.",
+    ),
+    "Event": shape(
+        {"data": {**TEXT, "description": "A chunk as JSON, an error as JSON, or [DONE]."}},
+        description="Each event, in OpenAI's form. Comments (`: held`) keep the line open while the answer is held; "
+        "the first event of a refusal carries `quorate.decision`; an upstream that breaks after release ends the "
+        "stream in one event `{error}`, without [DONE].",
     ),
     "Models": shape(
         {
