@@ -53,6 +53,7 @@ async def test_the_guardrail_blocks_what_the_door_refuses(tmp_path: Path) -> Non
         ({"texts": [HONEST, ATTACK]}, "BLOCKED"),
         ({"structured_messages": [{"role": "user", "content": HONEST, "extra": 1}]}, "NONE"),
         ({"structured_messages": [{"role": "user", "content": ATTACK}], "texts": [HONEST]}, "BLOCKED"),
+        ({"structured_messages": [{"role": "user", "content": HONEST}], "texts": [HONEST, ATTACK]}, "BLOCKED"),
         ({"texts": [HONEST], "tools": [tool]}, "BLOCKED"),
         ({"texts": [HONEST], "images": ["data:image/png;base64,AAAA"]}, "BLOCKED"),
     ]

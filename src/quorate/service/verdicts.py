@@ -81,17 +81,21 @@ async def guardrail(service: Service, exchange: Exchange, caller: Caller) -> byt
 
 def _guarded(data: Mapping[str, Any]) -> Conversation:
     """What LiteLLM sends of a request: its messages where it knows them, its texts otherwise, and its tools."""
-    messages, texts = data.get("structured_messages"), data.get("texts")
-    if not messages and texts is not None:
-        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise BadRequest("texts: allowed is a list of texts", param="texts")
-        messages = [{"role": "user", "content": text} for text in texts]
-    if not messages:
+    messages, texts = data.get("structured_messages") or [], data.get("texts") or []
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise BadRequest("texts: allowed is a list of texts", param="texts")
+    if not isinstance(messages, list):
+        raise BadRequest("structured_messages: allowed is a list of messages", param="structured_messages")
+    if not messages and not texts:
         raise BadRequest("give structured_messages or texts", param="texts")
     try:
-        parts = list(Conversation.of(messages).parts)
+        known = Conversation.of(messages).parts if messages else ()
     except UsageError as error:
         raise BadRequest(str(error), param="structured_messages") from error
+    # LiteLLM takes texts out of messages; whatever it has beside them is read too, before what is to be answered.
+    read = {line for part in known for line in part.text.split("\n")}
+    rest = [{"role": "user", "content": text} for text in texts if not read.issuperset(text.split("\n"))]
+    parts = [*(Conversation.of(rest).parts if rest else ()), *known]
     if data.get("images"):
         parts.insert(0, Part("customer", "", unread="image_url"))
     words = strings(data.get("tools") or [])

@@ -226,8 +226,8 @@ def _messages(value: Any, limits: ServiceTable) -> list[dict[str, Any]]:
 def _message(message: Any, where: str) -> dict[str, Any]:
     if not isinstance(message, Mapping):
         raise BadRequest(f"{where}: a message is an object with role and content", param=where)
-    for name in message:
-        if name not in _MESSAGE:
+    for name, value in message.items():
+        if name not in _MESSAGE and value is not None:  # Clients send messages back with empty fields of their own.
             raise BadRequest(f"{where}.{name[:60]}: is not a field of a message", param=f"{where}.{name[:60]}")
     sent = {name: value for name, value in message.items() if value is not None and name != "annotations"}
     if "refusal" in sent:  # What an assistant said in place of its content is its content.
