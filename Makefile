@@ -30,7 +30,7 @@ clients: .venv-clients/.complete
 	@command -v npm >/dev/null || { echo 'the JavaScript client needs node and npm (>= 20)'; exit 1; }
 	@rm -f $@
 	@$(PYTHON) -m venv .venv-clients
-	@.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	@.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --requirement $<
 	@cp tests/clients/package.json .venv-clients/
 	@npm install --prefix .venv-clients --no-audit --no-fund --no-package-lock --silent
 	@touch $@
