@@ -4,10 +4,13 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check lint bench clients clean
+.PHONY: demo serve test check lint bench clients clean
 
 demo: .venv/run
 	@$(BIN)/quorate demo
+
+serve: .venv/serve
+	@$(BIN)/quorate serve
 
 test: .venv/dev
 	@$(BIN)/python -m pytest
@@ -44,9 +47,13 @@ clients: .venv-clients/.complete
 	@$(PIP) --editable .
 	@touch $@
 
+.venv/serve: .venv/python pyproject.toml constraints.txt
+	@$(PIP) --editable '.[service]'
+	@touch $@ .venv/run
+
 .venv/dev: .venv/python pyproject.toml constraints.txt
 	@$(PIP) --editable '.[dev]'
-	@touch $@ .venv/run
+	@touch $@ .venv/run .venv/serve
 
 clean:
 	rm -rf .venv .venv-clients build dist

@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--no-prompt", action="store_true", help="do not ask for messages of your own at the end")
     init = commands.add_parser("init", help="write a starter config and help centre")
     init.add_argument("dir", type=Path, metavar="DIR", help="a folder that is empty or not there yet")
-    doctor = commands.add_parser("doctor", help="say whether config, models, keys and knowledge are usable")
+    doctor = commands.add_parser("doctor", help="say whether config, models, help centre and service are usable")
     doctor.add_argument("--config", type=Path, metavar="FILE")
     calibrate = commands.add_parser("calibrate", help="choose a check's bounds from labelled rows, with a promise")
     add_arguments(calibrate)

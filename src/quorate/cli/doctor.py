@@ -1,7 +1,9 @@
 """`quorate doctor`: is everything that the config names usable?"""
 
 import argparse
+import importlib.util
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 from quorate.cli.safe import safe
 from quorate.errors import QuorateError
@@ -22,6 +24,11 @@ async def run(args: argparse.Namespace) -> int:
         async for good, line in _findings(app, settings):
             broken |= not good
             print(safe(f"{'ok  ' if good else 'FAIL'}  {line}", lines=False))
+        # As `serve` does: the example's own folder may not be writable.
+        base = path.resolve().parent if args.config is not None else Path.cwd()
+        async for level, line in _serving(app, settings, base):
+            broken |= level == "FAIL"
+            print(safe(f"{level:<4}  {line}", lines=False))
         for note in app.notes:
             print(safe(f"warn  evidence   {note}", lines=False))
         for note in _languages(settings):
@@ -41,6 +48,17 @@ def _languages(settings: Settings) -> Iterator[str]:
                 f"checks.{name}: its classifier knows only English and the help centre is in {knowledge.language}; "
                 f"it abstains from other languages; add a language model to checks.{name}.models"
             )
+
+
+async def _serving(app: App, settings: Settings, base: Path) -> AsyncIterator[tuple[str, str]]:
+    if any(importlib.util.find_spec(name) is None for name in ("sqlalchemy", "starlette", "uvicorn")):
+        if settings.model_fields_set & {"service", "upstream"}:
+            yield "warn", "service    is not installed: pip install 'quorate[service]'"
+        return
+    from quorate.cli.doctor_service import findings
+
+    async for finding in findings(app, settings, base):
+        yield finding
 
 
 async def _findings(app: App, settings: Settings) -> AsyncIterator[tuple[bool, str]]:

@@ -14,7 +14,7 @@ from quorate.engine import clock
 from quorate.errors import ConfigError, QuorateError
 from quorate.service.live import Configs, Live
 from quorate.store import ConfigVersion, Store
-from quorate.store.records import Mode
+from quorate.store.records import Mode, Worker
 from quorate.wiring.serving import close_app, open_app, parsed
 
 LOOK_S = 0.25
@@ -157,9 +157,11 @@ async def followed(store: Store, version: int) -> dict[str, Any]:
         StoreError: the store is away.
     """
     limit_s = clock.now() + FOLLOW_S
+    seen: dict[str, Worker] = {}
     while True:
-        workers = await store.workers(LIVE_S)
-        pending = [worker for worker in workers if worker.version != version]
+        # Whoever builds a config may be silent for so long that it is held for gone: it has not followed all the same.
+        seen |= {worker.worker: worker for worker in await store.workers(LIVE_S)}
+        pending = [worker for worker in seen.values() if worker.version != version]
         # What it says of an older version says nothing of this one.
         failed = [worker for worker in pending if worker.error.startswith(_of(version))]
         if not pending or len(failed) == len(pending) or clock.now() >= limit_s:
@@ -167,6 +169,6 @@ async def followed(store: Store, version: int) -> dict[str, Any]:
         await clock.sleep(0.05)
     return {
         "version": version,
-        "workers": [worker.worker for worker in workers if worker.version == version],
-        "pending": {worker.worker: worker.error for worker in pending},
+        "workers": [worker.worker for worker in seen.values() if worker.version == version],
+        "pending": {worker.worker: worker.error or "has not followed yet" for worker in pending},
     }
