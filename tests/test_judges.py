@@ -251,7 +251,7 @@ class Scopes:
     high: float = 0.7
     contexts: list[str] = field(default_factory=list)
 
-    def score(self, text: str, *, context: str = "") -> Scored:
+    def score(self, text: str, *, context: str = "", pause: Any = bool) -> Scored:
         self.contexts.append(context)
         score = float(text.split()[-1])
         return Scored(score, "off_topic" if score > self.low else "none")

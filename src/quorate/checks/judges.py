@@ -3,12 +3,12 @@
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from quorate.checks.conversation import Part, Subject
 from quorate.checks.panel import Worst
 from quorate.checks.prompt import Template, data_lines, parse, render
-from quorate.checks.readings import TooLong, Window, readings, windows
+from quorate.checks.readings import WINDOW_SIZE, TooLong, Window, readings, windows
 from quorate.checks.verdict import Verdict
 from quorate.engine import Lane, StopFlag, fan_out, in_thread
 from quorate.events import branch
@@ -19,6 +19,8 @@ CHUNK_OVERLAP = 1_000
 CHUNK_LIMIT = 16
 CONTEXT_CHARS = 4_000
 LOCAL_WINDOW_LIMIT = 1_000
+SCREEN = 64
+"""Windows that a local classifier scores in full; of a text with more, the worst ones by its cheap half."""
 _LONG_CHARS = 4_000
 _LINES_UP_TO = 120_000
 """Reading a longer text line by line would take seconds."""
@@ -138,6 +140,14 @@ class WindowClassifier(Protocol):
         """The probability for a whole text whose highest of so many windows has this score."""
 
 
+@runtime_checkable
+class Screening(Protocol):
+    """A window classifier that can tell cheaply which windows of a long text are worth its `score`."""
+
+    def promising(self, windows: Sequence[str], *, most: int, pause: Callable[[], object]) -> Sequence[int]:
+        """Places of at most so many windows, the likeliest violations; fewer if `pause` says to stop."""
+
+
 class ScopeClassifier(Protocol):
     """Scores a customer's text for one company; reads it whole, however long it is."""
 
@@ -145,8 +155,8 @@ class ScopeClassifier(Protocol):
     low: float
     high: float
 
-    def score(self, text: str, *, context: str = "") -> Scored:
-        """Probability that the text is out of scope."""
+    def score(self, text: str, *, context: str = "", pause: Callable[[], object] = bool) -> Scored:
+        """Probability that the text is out of scope; `pause` is called between the pieces of a long one."""
 
 
 LANGUAGE = "language"
@@ -170,30 +180,48 @@ class _WindowJudge:
     def _judge(self, subject: Subject, stop: StopFlag) -> Verdict:
         classifier = self.classifier
         threshold = classifier.threshold if self.threshold is None else self.threshold
-        version, top, category, where, count = classifier.version, 0.0, "none", "", 0
-        texts, seen = list(_texts(subject, stop)), set[str]()
+        version, top, category, where = classifier.version, 0.0, "none", ""
         try:
-            for name, text in texts:
-                for window in self._cut(text):
-                    if stop.pause():
-                        break
-                    count += 1
-                    if window.text in seen:  # Most readings differ from the others in a few places only.
-                        continue
-                    seen.add(window.text)
-                    scored = classifier.score(window.text)
-                    if scored.score > top:
-                        top, category = scored.score, scored.category
-                        where = f"{name} text at {window.start}: {' '.join(window.text.split())[:_QUOTE]!r}"
+            if len(subject.text) > LOCAL_WINDOW_LIMIT * WINDOW_SIZE:
+                raise TooLong(f"a text of {len(subject.text)} characters needs more than {LOCAL_WINDOW_LIMIT} windows")
+            texts = list(_texts(subject, stop))
+            found, count = self._windows(texts, stop)
         except TooLong as error:
             return too_long(error, model="local", version=version)
+        for name, window in self._screened(found, stop):
+            if stop.pause():
+                break
+            scored = classifier.score(window.text)
+            if scored.score > top:
+                top, category = scored.score, scored.category
+                where = f"{name} text at {window.start}: {' '.join(window.text.split())[:_QUOTE]!r}"
         top = classifier.over(top, count)
         if top >= threshold:
             return Verdict("flag", top, category, f"looks like {category} in {where}", "local", version)
-        language = self.foreign(_clear(texts)) if self.foreign else None
+        language = _language(self.foreign, _clear(texts), stop) if self.foreign else None
         if language is not None:
             return Verdict("abstain", top, LANGUAGE, f"language not covered: {language}", "local", version)
         return Verdict("pass", top, "none", self._clean, "local", version)
+
+    def _windows(self, texts: Sequence[tuple[str, str]], stop: StopFlag) -> tuple[list[tuple[str, Window]], int]:
+        """Every window with its reading's name, each text once, and how many there were with the repeated ones."""
+        found: dict[str, tuple[str, Window]] = {}
+        count = 0
+        for name, text in texts:
+            for window in self._cut(text):
+                if stop.pause():
+                    break
+                count += 1
+                # Most readings differ from the others in a few places only.
+                found.setdefault(window.text, (name, window))
+        return list(found.values()), count
+
+    def _screened(self, found: list[tuple[str, Window]], stop: StopFlag) -> Iterable[tuple[str, Window]]:
+        """All windows of a short text; of a long one those that a cheap look at every window finds worst."""
+        if len(found) <= SCREEN or not isinstance(self.classifier, Screening):
+            return found
+        texts = [window.text for _, window in found]
+        return [found[at] for at in self.classifier.promising(texts, most=SCREEN, pause=stop.pause)]
 
 
 class LocalThreatJudge(_WindowJudge):
@@ -243,16 +271,17 @@ class LocalScopeJudge:
     spoken: str | None = None
 
     async def judge(self, subject: Subject) -> Verdict:
-        """Judge in a thread."""
+        """Judge in a thread; a cancel stops it at the next piece of a long text."""
         return await in_thread(partial(self._judge, subject), lane=_lane(subject))
 
-    def _judge(self, subject: Subject, _stop: StopFlag) -> Verdict:
+    def _judge(self, subject: Subject, stop: StopFlag) -> Verdict:
         version = self.classifier.version
         context = "\n".join(part.text for part in recent(subject.context))
-        worst = self.classifier.score(subject.text, context=context)
+        worst = self.classifier.score(subject.text, context=context, pause=stop.pause)
         high = self.classifier.high if self.flag_above is None else self.flag_above
         low = self.classifier.low if self.pass_below is None else self.pass_below
-        language = self.foreign(subject.text) if self.foreign and worst.score > low else self.spoken
+        asked = self.foreign if worst.score > low else None
+        language = _language(asked, subject.text, stop) if asked else self.spoken
         if language != self.spoken:
             reason = f"language not covered: {language or 'English'}"
             return Verdict("abstain", worst.score, LANGUAGE, reason, "local", version)
@@ -288,6 +317,14 @@ def pieces(text: str) -> Iterator[Window]:
 
 _HIDDEN = frozenset(("tags", "selectors", "the customer's"))
 """Readings of a part of the text only."""
+
+
+def _language(foreign: Callable[[str], str | None], text: str, stop: StopFlag) -> str | None:
+    """The first language other than English in a text; a long one is looked at in pieces, so that others go first."""
+    if len(text) <= _LONG_CHARS:
+        return foreign(text)
+    parts = windows(text, size=_LONG_CHARS, overlap=0, limit=len(text))
+    return next(filter(None, (foreign(part.text) for part in parts if not stop.pause())), None)
 
 
 def _clear(texts: Sequence[tuple[str, str]]) -> str:
