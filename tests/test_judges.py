@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from judging import subject
 from quorate.checks import LocalScopeJudge, LocalThreatJudge, Part, PromptJudge, Subject, Template
-from quorate.checks.judges import CHUNK_CHARS, CHUNK_LIMIT, CHUNK_OVERLAP, CONTEXT_CHARS, chunks, pieces, recent
+from quorate.checks.judges import CHUNK_CHARS, CHUNK_LIMIT, CHUNK_OVERLAP, CONTEXT_CHARS, SCREEN, chunks, pieces, recent
 from quorate.checks.readings import TooLong
 from quorate.engine import clock, fan_out
 from quorate.errors import BadReply, ModelUnavailable
@@ -304,6 +305,50 @@ async def test_the_score_counts_for_the_number_of_windows() -> None:
     threats = Threats()
     await LocalThreatJudge(threats).judge(subject(" ".join(f"word{number}" for number in range(200))))
     assert threats.windows >= len(set(threats.read)) == len(threats.read) > 4
+
+
+@dataclass
+class Screens(Threats):
+    """Screens by length, so that short windows go first; notes how many windows it was shown."""
+
+    shown: int = 0
+
+    def promising(self, windows: Sequence[str], *, most: int, pause: Any) -> list[int]:
+        self.shown = len(windows)
+        return sorted(sorted(range(len(windows)), key=lambda at: "ATTACK" not in windows[at])[:most])
+
+
+async def test_of_a_long_text_the_windows_that_look_worst_are_scored() -> None:
+    """A classifier that screens is shown every window once, and scores only so many; the attack is still found."""
+    screens = Screens()
+    text = " ".join(f"word{number}" for number in range(4_000)) + " ATTACK " + "fine " * 200
+    end = await LocalThreatJudge(screens).judge(subject(text))
+    assert end.outcome == "flag"
+    assert screens.shown > len(screens.read) == SCREEN
+    few = Screens()
+    await LocalThreatJudge(few).judge(subject("fine " * 300))
+    assert few.shown == 0 and few.read
+
+
+async def test_what_is_certainly_too_long_is_not_even_decoded() -> None:
+    """A text that cannot fit into the windows is refused before anything of it is read."""
+    screens = Screens()
+    end = await LocalThreatJudge(screens).judge(subject("a" * 400_000))
+    assert (end.outcome, end.category, screens.shown, screens.read) == ("flag", "too_long", 0, [])
+
+
+async def test_the_language_of_a_long_text_is_asked_piece_by_piece() -> None:
+    """One foreign passage of a long text is found wherever it stands, and no piece is long."""
+    seen: list[str] = []
+
+    def foreign(text: str) -> str | None:
+        seen.append(text)
+        return "French" if "bonjour" in text else None
+
+    text = "fine " * 3_000 + "bonjour " + "fine " * 3_000
+    end = await LocalThreatJudge(Threats(), foreign=foreign).judge(subject(text))
+    assert (end.outcome, end.category) == ("abstain", "language")
+    assert len(seen) > 3 and max(map(len, seen)) <= 4_000 and text.startswith("".join(seen))
 
 
 @pytest.mark.parametrize(
