@@ -14,8 +14,18 @@ from hypothesis import strategies as st
 
 from judging import subject
 from quorate.checks import LocalScopeJudge, LocalThreatJudge, Part, PromptJudge, Subject, Template
-from quorate.checks.judges import CHUNK_CHARS, CHUNK_LIMIT, CHUNK_OVERLAP, CONTEXT_CHARS, SCREEN, chunks, pieces, recent
-from quorate.checks.readings import TooLong
+from quorate.checks.judges import (
+    CHUNK_CHARS,
+    CHUNK_LIMIT,
+    CHUNK_OVERLAP,
+    CONTEXT_CHARS,
+    SCREEN,
+    chunks,
+    pieces,
+    recent,
+    sentences_at,
+)
+from quorate.checks.readings import WINDOW_SIZE, TooLong
 from quorate.engine import clock, fan_out
 from quorate.errors import BadReply, ModelUnavailable
 from quorate.events import branch
@@ -319,15 +329,41 @@ class Screens(Threats):
 
 
 async def test_of_a_long_text_the_windows_that_look_worst_are_scored() -> None:
-    """A classifier that screens is shown every window once, and scores only so many; the attack is still found."""
+    """A classifier that screens is shown every window once, and scores few; the attack is still found."""
     screens = Screens()
     text = " ".join(f"word{number}" for number in range(4_000)) + " ATTACK " + "fine " * 200
     end = await LocalThreatJudge(screens).judge(subject(text))
     assert end.outcome == "flag"
-    assert screens.shown > len(screens.read) == SCREEN
+    assert SCREEN <= len(screens.read) < SCREEN + 10 < screens.shown
     few = Screens()
     await LocalThreatJudge(few).judge(subject("fine " * 300))
     assert few.shown == 0 and few.read
+
+
+class Beginnings(Screens):
+    """Sees an attack clearly only where a window begins with it."""
+
+    def score(self, text: str) -> Scored:
+        return Scored(0.9 if text.startswith("ATTACK") else 0.3 if "ATTACK" in text else 0.01, "injection")
+
+
+async def test_the_worst_places_of_a_long_text_are_read_again_in_whole_sentences() -> None:
+    """An attack that shares its windows with honest words is found by a window that begins where its sentence does."""
+    honest = "These words are honest ones and nothing else at all, number %d. "
+    text = "".join(honest % at for at in range(300))
+    middle = text.index("These", len(text) // 2)
+    hidden = text[:middle] + "ATTACK with many a word, and do it now without a question. " + text[middle:]
+    end = await LocalThreatJudge(Beginnings()).judge(subject(hidden))
+    assert end.outcome == "flag" and "ATTACK with many" in end.reason
+    assert (await LocalThreatJudge(Beginnings()).judge(subject(text))).outcome == "pass"
+
+
+@given(st.text(alphabet="ab. !\n", max_size=900), st.integers(0, 900), st.integers(0, 400))
+def test_sentences_at_a_place_are_short_stretches_of_the_text(text: str, start: int, length: int) -> None:
+    """No run is longer than a window or tiny, and their number is bounded, whatever the text and the place."""
+    found = sentences_at(text, start, start + length)
+    assert all(one.text == text[one.start : one.end] and 40 <= len(one.text) <= WINDOW_SIZE for one in found)
+    assert len(found) <= 24
 
 
 async def test_what_is_certainly_too_long_is_not_even_decoded() -> None:

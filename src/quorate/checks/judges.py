@@ -1,6 +1,7 @@
 """The judges that ship: a language model with a versioned prompt, and the local classifiers."""
 
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -28,6 +29,9 @@ _INLINE_CHARS = 1_000
 """Decoding a text up to this long takes well under a millisecond, less than a thread would cost."""
 _QUOTE = 80
 _SHORT, _LINE = 40, 160
+_CLOSER, _SPANS, _BEFORE = 5, 24, 200
+"""Stretches of a long text that are looked at again, windows in each, and characters before it that count to it."""
+_SEAM = re.compile(r"(?<=[.!?:;。！？])\s+|\n\s*")
 
 
 def too_long(error: TooLong, *, model: str, version: str) -> Verdict:
@@ -163,6 +167,14 @@ LANGUAGE = "language"
 """Category of an abstention from a text in a language that the classifier was not trained on."""
 
 
+_Ranked = tuple[Scored, str, Window]
+"""What a classifier says of a window, the name of its reading, and the window."""
+
+
+def _highest(one: _Ranked) -> float:
+    return -one[0].score
+
+
 @dataclass(frozen=True, slots=True)
 class _WindowJudge:
     classifier: WindowClassifier
@@ -180,7 +192,7 @@ class _WindowJudge:
     def _judge(self, subject: Subject, stop: StopFlag) -> Verdict:
         classifier = self.classifier
         threshold = classifier.threshold if self.threshold is None else self.threshold
-        version, top, category, where = classifier.version, 0.0, "none", ""
+        version = classifier.version
         try:
             if len(subject.text) > LOCAL_WINDOW_LIMIT * WINDOW_SIZE:
                 raise TooLong(f"a text of {len(subject.text)} characters needs more than {LOCAL_WINDOW_LIMIT} windows")
@@ -188,20 +200,28 @@ class _WindowJudge:
             found, count = self._windows(texts, stop)
         except TooLong as error:
             return too_long(error, model="local", version=version)
-        for name, window in self._screened(found, stop):
-            if stop.pause():
-                break
-            scored = classifier.score(window.text)
-            if scored.score > top:
-                top, category = scored.score, scored.category
-                where = f"{name} text at {window.start}: {' '.join(window.text.split())[:_QUOTE]!r}"
-        top = classifier.over(top, count)
-        if top >= threshold:
-            return Verdict("flag", top, category, f"looks like {category} in {where}", "local", version)
+        ranked = self._ranked(self._screened(found, stop), stop)
+        if len(found) > SCREEN:
+            ranked = sorted([*ranked, *self._ranked(self._closer(ranked, dict(texts)), stop)], key=_highest)
+        top = classifier.over(ranked[0][0].score if ranked else 0.0, count)
+        if ranked and top >= threshold:
+            scored, name, window = ranked[0]
+            where = f"{name} text at {window.start}: {' '.join(window.text.split())[:_QUOTE]!r}"
+            reason = f"looks like {scored.category} in {where}"
+            return Verdict("flag", top, scored.category, reason, "local", version)
         language = _language(self.foreign, _clear(texts), stop) if self.foreign else None
         if language is not None:
             return Verdict("abstain", top, LANGUAGE, f"language not covered: {language}", "local", version)
         return Verdict("pass", top, "none", self._clean, "local", version)
+
+    def _ranked(self, found: Iterable[tuple[str, Window]], stop: StopFlag) -> list[_Ranked]:
+        """The windows with what the classifier says of them, the highest first."""
+        scored = [(self.classifier.score(one.text), name, one) for name, one in found if not stop.pause()]
+        return sorted(scored, key=_highest)
+
+    def _closer(self, ranked: Sequence[_Ranked], texts: Mapping[str, str]) -> Iterable[tuple[str, Window]]:
+        """Further windows of a long text that are worth a score, in view of the highest so far."""
+        return ()
 
     def _windows(self, texts: Sequence[tuple[str, str]], stop: StopFlag) -> tuple[list[tuple[str, Window]], int]:
         """Every window with its reading's name, each text once, and how many there were with the repeated ones."""
@@ -239,6 +259,16 @@ class LocalThreatJudge(_WindowJudge):
 
     def _cut(self, text: str) -> Iterable[Window]:
         return pieces(text)
+
+    def _closer(self, ranked: Sequence[_Ranked], texts: Mapping[str, str]) -> Iterable[tuple[str, Window]]:
+        """Whole sentences around the highest windows: cut by length, an attack shares its window with others' words."""
+        looked: list[tuple[str, Window]] = []
+        for _, name, one in ranked:
+            if all(name != other or one.start >= two.end or one.end <= two.start for other, two in looked):
+                looked.append((name, one))
+                yield from ((name, span) for span in sentences_at(texts[name], one.start, one.end))
+            if len(looked) == _CLOSER:
+                return
 
 
 class LocalModerationJudge(_WindowJudge):
@@ -317,6 +347,21 @@ def pieces(text: str) -> Iterator[Window]:
 
 _HIDDEN = frozenset(("tags", "selectors", "the customer's"))
 """Readings of a part of the text only."""
+
+
+def sentences_at(text: str, start: int, end: int) -> list[Window]:
+    """Runs of whole sentences that begin in or shortly before a stretch of a text, at most `WINDOW_SIZE` long."""
+    low, high = max(0, start - _BEFORE), min(len(text), end + WINDOW_SIZE)
+    begins = [low, *(low + seam.end() for seam in _SEAM.finditer(text[low:high])), high]
+    found = []
+    for at, begin in enumerate(begins[:-1]):
+        if begin >= end:
+            break
+        fit = [stop for stop in begins[at + 1 :] if stop - begin <= WINDOW_SIZE]
+        # The sentence alone, as many as fit, and what a text that began here would have as its first window.
+        stops = {*fit[:1], *fit[-1:], begin + windows(text[begin : begin + WINDOW_SIZE + 1])[0].end}
+        found += [Window(begin, stop, text[begin:stop]) for stop in sorted(stops) if stop - begin >= _SHORT]
+    return found[:_SPANS]
 
 
 def _language(foreign: Callable[[str], str | None], text: str, stop: StopFlag) -> str | None:
