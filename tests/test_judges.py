@@ -361,7 +361,7 @@ async def test_the_worst_places_of_a_long_text_are_read_again_in_whole_sentences
 @given(st.text(alphabet="ab. !\n", max_size=900), st.integers(0, 900), st.integers(0, 400))
 def test_sentences_at_a_place_are_short_stretches_of_the_text(text: str, start: int, length: int) -> None:
     """No run is longer than a window or tiny, and their number is bounded, whatever the text and the place."""
-    found = sentences_at(text, start, start + length)
+    found = sentences_at(text, start, end=start + length)
     assert all(one.text == text[one.start : one.end] and 40 <= len(one.text) <= WINDOW_SIZE for one in found)
     assert len(found) <= 24
 

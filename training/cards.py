@@ -21,8 +21,8 @@ worst window of its readings (`quorate.checks.readings`); one longer than a wind
 text of many windows must be worse. Of a text with more than 64 different windows the linear half reads every one, and
 the networks the 64 that it finds worst; then whole sentences around the five worst places are read again. So a long
 text costs little more than its linear half; a window in which only the networks see an attack is missed there (no
-outcome changed on the hostile texts of the benchmark). Run time is numpy only. A text in another language that is not flagged is abstained
-from ("language not covered: Polish"; decision 0008).
+outcome changed on the hostile texts of the benchmark). Run time is numpy only. A text in another language that is not
+flagged is abstained from ("language not covered: Polish"; decision 0008).
 
 **Chosen by leaving sources out.** Six times a source of attacks, its honest texts and further honest sources are left
 out of training together. How much each half counts, slope and offset of the probability, and the threshold (0.7 % false
@@ -60,9 +60,9 @@ _THREAT_WEAK = """**Ways that were tried**, judged by leaving sources out (mean 
 | the same: both, weighed on what was left out (shipped) | 0.877 | 0.306 |
 
 A plain reference (words, pairs, and 2- to 5-grams of characters by TF-IDF in the same windows, logistic regression),
-with the same source left out, AUC and recall at 1 % false alarms:
+with the same source left out, AUC and recall at 1 % false alarms; "ours" is both halves with one network, 1 to 0.8:
 
-| left out | reference, public rows alone | reference, all texts | both halves, one network (1 : 0.8) | with the reference added |
+| left out | reference, public rows alone | reference, all texts | ours, all texts | ours and the reference |
 |---|---|---|---|---|
 | neuralchemy | 0.755, 0.19 | 0.929, 0.34 | 0.946, 0.49 | 0.946, 0.47 |
 | in-the-wild jailbreaks | 0.887, 0.24 | 0.926, 0.42 | 0.942, 0.54 | 0.939, 0.52 |

@@ -209,7 +209,7 @@ class _WindowJudge:
             where = f"{name} text at {window.start}: {' '.join(window.text.split())[:_QUOTE]!r}"
             reason = f"looks like {scored.category} in {where}"
             return Verdict("flag", top, scored.category, reason, "local", version)
-        language = _language(self.foreign, _clear(texts), stop) if self.foreign else None
+        language = _language(self.foreign, _clear(texts), stop=stop) if self.foreign else None
         if language is not None:
             return Verdict("abstain", top, LANGUAGE, f"language not covered: {language}", "local", version)
         return Verdict("pass", top, "none", self._clean, "local", version)
@@ -266,7 +266,7 @@ class LocalThreatJudge(_WindowJudge):
         for _, name, one in ranked:
             if all(name != other or one.start >= two.end or one.end <= two.start for other, two in looked):
                 looked.append((name, one))
-                yield from ((name, span) for span in sentences_at(texts[name], one.start, one.end))
+                yield from ((name, span) for span in sentences_at(texts[name], one.start, end=one.end))
             if len(looked) == _CLOSER:
                 return
 
@@ -311,7 +311,7 @@ class LocalScopeJudge:
         high = self.classifier.high if self.flag_above is None else self.flag_above
         low = self.classifier.low if self.pass_below is None else self.pass_below
         asked = self.foreign if worst.score > low else None
-        language = _language(asked, subject.text, stop) if asked else self.spoken
+        language = _language(asked, subject.text, stop=stop) if asked else self.spoken
         if language != self.spoken:
             reason = f"language not covered: {language or 'English'}"
             return Verdict("abstain", worst.score, LANGUAGE, reason, "local", version)
@@ -349,7 +349,7 @@ _HIDDEN = frozenset(("tags", "selectors", "the customer's"))
 """Readings of a part of the text only."""
 
 
-def sentences_at(text: str, start: int, end: int) -> list[Window]:
+def sentences_at(text: str, start: int, *, end: int) -> list[Window]:
     """Runs of whole sentences that begin in or shortly before a stretch of a text, at most `WINDOW_SIZE` long."""
     low, high = max(0, start - _BEFORE), min(len(text), end + WINDOW_SIZE)
     begins = [low, *(low + seam.end() for seam in _SEAM.finditer(text[low:high])), high]
@@ -364,7 +364,7 @@ def sentences_at(text: str, start: int, end: int) -> list[Window]:
     return found[:_SPANS]
 
 
-def _language(foreign: Callable[[str], str | None], text: str, stop: StopFlag) -> str | None:
+def _language(foreign: Callable[[str], str | None], text: str, *, stop: StopFlag) -> str | None:
     """The first language other than English in a text; a long one is looked at in pieces, so that others go first."""
     if len(text) <= _LONG_CHARS:
         return foreign(text)
