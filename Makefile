@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo serve test check lint bench clean
+.PHONY: demo serve test check lint bench clients clean
 
 demo: .venv/run
 	@$(BIN)/quorate demo
@@ -26,6 +26,18 @@ lint: .venv/dev
 bench: .venv/dev
 	$(BIN)/python -m benchmarks.frontdoor
 
+clients: .venv-clients/.complete
+
+.venv-clients/.complete: tests/clients/requirements.txt tests/clients/package.json scripts/python_version.py
+	@$(PYTHON) scripts/python_version.py
+	@command -v npm >/dev/null || { echo 'the JavaScript client needs node and npm (>= 20)'; exit 1; }
+	@rm -f $@
+	@$(PYTHON) -m venv .venv-clients
+	@.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --requirement $<
+	@cp tests/clients/package.json .venv-clients/
+	@npm install --prefix .venv-clients --no-audit --no-fund --no-package-lock --silent
+	@touch $@
+
 .venv/python:
 	@$(PYTHON) scripts/python_version.py
 	@$(PYTHON) -m venv .venv
@@ -44,4 +56,4 @@ bench: .venv/dev
 	@touch $@ .venv/run .venv/serve
 
 clean:
-	rm -rf .venv build dist
+	rm -rf .venv .venv-clients build dist

@@ -1,4 +1,4 @@
-"""The service beside a bare proxy: `python -m benchmarks.service [--quorate CONFIG] [--target NAME COMMAND] [...]`.
+"""The service beside a bare proxy: `python -m benchmarks.service [--audit strict async] [--target NAME COMMAND] [...]`.
 
 Every request is two LLM checks and an upstream answer. The service has one CPU; the load generator and the stand-in
 model server share the other. Targets take turns within each round, each measurement in a fresh process. What is
@@ -25,6 +25,8 @@ from benchmarks.processes import Running, running, two_cpus
 from quorate.testing.standin import SpawnedStandIn, spawn_standin
 
 BASELINE = "baseline"
+STRICT, ASYNC = "quorate-strict", "quorate-async"
+CONFIG = Path(__file__).with_name("service.toml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,8 @@ class Target:
             connected to; without, it prints one line of JSON with host and port.
         config: the config's template, or None.
         model: what clients ask for; the upstream knows it as "answer".
-        key: what clients send as their API key.
+        key: what clients send as their API key; one with a config is given its own.
+        more: lines for the end of the config.
     """
 
     name: str
@@ -46,17 +49,21 @@ class Target:
     config: Path | None = None
     model: str = "answer"
     key: str = ""
+    more: str = ""
 
     @contextmanager
-    def start(self, upstream: str, *, cpu: int | None) -> Iterator[Running]:
-        """Run it in a folder of its own, so that what it stores is new and goes with it."""
+    def start(self, upstream: str, *, cpu: int | None) -> Iterator[tuple[Running, str]]:
+        """Run it in a folder of its own, so that what it stores is new and goes with it; gives the key to ask with."""
         with tempfile.TemporaryDirectory() as folder:
-            config = Path(folder) / "quorate.toml"
+            config, key = Path(folder) / "quorate.toml", self.key
             if self.config is not None:
-                config.write_text(self.config.read_text(encoding="utf-8").replace("{upstream}", upstream))
+                text = self.config.read_text(encoding="utf-8").replace("{upstream}", upstream)
+                config.write_text(f"{text}{self.more}\n")
+                make = [sys.executable, "-m", "quorate", "keys", "create", "bench", "--config", str(config), "--json"]
+                key = json.loads(subprocess.run(make, stdout=subprocess.PIPE, check=True).stdout)["secret"]
             command = self.command.replace("{upstream}", upstream).replace("{config}", shlex.quote(str(config)))
             with running(command, cpu=cpu) as process:
-                yield process
+                yield process, key
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +131,8 @@ class Bench:
         own, other = self.cpus
         job.set_up(self.server)
         self.server.reset()
-        with target.start(self.server.base_url, cpu=own) as process:
-            found = load(process, target, job, run_s=self.run_s, seed=round_, cpu=other)
+        with target.start(self.server.base_url, cpu=own) as (process, key):
+            found = load(process, target, job, run_s=self.run_s, seed=round_, cpu=other, key=key)
         wrong = {key: found[key] for key in ("wrong", "cut") if found[key]}
         if wrong or set(found["statuses"]) != {"200"}:
             raise SystemExit(
@@ -150,7 +157,7 @@ class Bench:
 
 
 def load(
-    process: Running, target: Target, job: Job, *, run_s: float, seed: int, cpu: int | None = None
+    process: Running, target: Target, job: Job, *, run_s: float, seed: int, cpu: int | None = None, key: str = ""
 ) -> dict[str, Any]:
     """Run the load generator; returns what it prints."""
     url = f"http://{process.host}:{process.port}/v1"
@@ -158,7 +165,7 @@ def load(
     command += ["--model", target.model, "--clients", str(job.clients), "--attacks", str(job.attacks)]
     command += ["--run-s", str(run_s), *(["--stream"] if job.stream else [])]
     command += [] if cpu is None else ["--cpu", str(cpu)]
-    command += ["--key", target.key] if target.key else []
+    command += ["--key", key] if key else []
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -223,6 +230,10 @@ def show(lines: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
             f"({line['spread'][0]:.2f}..{line['spread'][1]:.2f}){end}"
         )
     for job in dict.fromkeys(row["job"] for row in rows):
+        by = {(row["target"], row["round"]): row["per_cpu_s"] for row in rows if row["job"] == job}
+        pairs = [by[STRICT, at] / by[ASYNC, at] for name, at in by if name == STRICT and (ASYNC, at) in by]
+        if pairs:
+            print(f"  {job:15} strict over async, requests per CPU second: x{statistics.median(pairs):.2f} (goal 0.7)")
         for target in dict.fromkeys(row["target"] for row in rows):
             mine = [row for row in rows if row["job"] == job and row["target"] == target]
             busy = ", ".join(f"{key[:-5]} {statistics.median(r[key] for r in mine):.0f} %" for key in BUSY)
@@ -238,7 +249,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement (default 4)")
     parser.add_argument("--jobs", nargs="*", choices=list(JOBS), default=list(JOBS))
     parser.add_argument("--loop", default="asyncio", choices=("asyncio", "uvloop"), help="of the baseline")
-    parser.add_argument("--quorate", metavar="CONFIG", type=Path, help="add `quorate serve` on this config's template")
+    parser.add_argument("--quorate", metavar="CONFIG", type=Path, default=CONFIG, help="the template of its config")
+    parser.add_argument("--audit", nargs="*", choices=("strict", "async"), default=["strict"], help="of the service")
     parser.add_argument("--target", nargs=2, action="append", metavar=("NAME", "COMMAND"), default=[])
     parser.add_argument("--key", default="", help="API key that clients send")
     parser.add_argument("--json", metavar="FILE")
@@ -246,9 +258,8 @@ def main() -> None:
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
     baseline = f"{{python}} -m benchmarks.service_baseline --upstream {{upstream}} --loop {args.loop}"
     targets = [Target(BASELINE, baseline)]
-    if args.quorate:
-        serve = "{python} -m quorate serve --config {config} --port 0 --json"
-        targets.append(Target("quorate", serve, args.quorate, key=args.key))
+    serve = "{python} -m quorate serve --config {config} --port 0 --json"
+    targets += [Target(f"quorate-{audit}", serve, args.quorate, more=f'audit = "{audit}"') for audit in args.audit]
     targets += [Target(name, command, key=args.key) for name, command in args.target]
     own, other = two_cpus()
     with spawn_standin(cpu=other, seed=0) as server:

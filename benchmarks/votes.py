@@ -292,22 +292,47 @@ def heavy_lognormal(draw: np.random.Generator) -> float:
     return 0.5 * float(draw.lognormal(0, 1.2))
 
 
+def stragglers(draw: np.random.Generator) -> float:
+    """Lognormal around 0.6 s, sigma 0.45; 3 in 100 take a Pareto time (alpha 1.6) from 2 s on."""
+    if draw.random() < 0.03:
+        return 2.0 * float(1 + draw.pareto(1.6))
+    return 0.6 * float(draw.lognormal(0, 0.45))
+
+
+def power_law(draw: np.random.Generator) -> float:
+    return 0.3 * float(1 + draw.pareto(1.5))
+
+
+LAWS = {
+    "3 % stragglers": stragglers,
+    "5 % of calls hang": slow_calls,
+    "Pareto, alpha 1.5": power_law,
+    "lognormal, sigma 1.2": heavy_lognormal,
+}
+
+
 def quorum(runs: int) -> dict[str, Any]:
-    """3 of 5, each yes at p = 0.95: time until the decision, against waiting for all of the same calls."""
+    """3 of 5, each yes at p = 0.95: time until the decision, against waiting for all of the same calls.
+
+    `agreed` is the same ratio where all vote alike and the third answer always decides: the least that any rule with
+    the outcome of the full vote can take.
+    """
     rows = {}
-    for name, law in (("5 % of calls hang", slow_calls), ("lognormal, sigma 1.2", heavy_lognormal)):
+    for name, law in LAWS.items():
         draw = np.random.default_rng(13)
-        early, late = [], []
+        early, late, third = [], [], []
         for _ in range(runs):
             times = [law(draw) for _ in range(5)]
+            third.append(sorted(times)[2])
             votes = (draw.random(5) < 0.95).tolist()
             early.append(run_virtual(_timed(times, votes, Quorum(3, 5))))
             late.append(run_virtual(_timed(times, votes, Collect(5))))
         p99 = [float(np.quantile(values, 0.99)) for values in (early, late)]
         p50 = [float(np.quantile(values, 0.5)) for values in (early, late)]
         rows[name] = {"p99_s": p99[0], "p99_all_s": p99[1], "ratio": p99[0] / p99[1], "p50_ratio": p50[0] / p50[1]}
+        rows[name]["agreed"] = float(np.quantile(third, 0.99)) / p99[1]
         rows[name]["reached"] = rows[name]["ratio"] <= 0.15
-    return {"runs": runs, "rows": rows, "reached": rows["5 % of calls hang"]["reached"]}
+    return {"runs": runs, "rows": rows, "reached": all(row["reached"] for row in rows.values())}
 
 
 async def _timed(times: Sequence[float], votes: Sequence[bool], merge: Merge[Any]) -> float:

@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from quorate.engine import clock
 from quorate.events import Answered, Event
 from quorate.merges import Merge
 from strategies import MISSING, end_event, play
@@ -52,3 +53,15 @@ def check(merge: Merge[Any], full: Full, *, sides: Sequence[Any], votes: Sequenc
     decision = steps[-1].decision
     assert decision is not None and decision.value == full(counted(votes))
     return len(steps) - 1
+
+
+def after(seconds: float, value: Any) -> Any:
+    """A call that takes its time and gives a value, or raises it."""
+
+    async def call() -> Any:
+        await clock.sleep(seconds)
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    return call

@@ -35,5 +35,6 @@ def finding(
     cwe: int = 89,
     snippet: str = "",
     path: str = "a.py",
+    message: str = "message",
 ) -> Finding:
-    return Finding(reviewer, f"{reviewer}-rule", cwe, path, line, end_line or line, "message", "high", snippet, "web")
+    return Finding(reviewer, f"{reviewer}-rule", cwe, path, line, end_line or line, message, "high", snippet, "web")

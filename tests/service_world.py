@@ -58,7 +58,7 @@ models = ["threat"]
 model = "scope"
 [upstream]
 base_url = "{upstream_url}"
-models = {{ "gpt-4o" = "{answer}" }}
+models = {{ "gpt-4o" = "{answer}"{also} }}
 effects = "none"
 {upstream}
 [service]
@@ -71,6 +71,7 @@ DEFAULTS = {
     "scope": "scope",
     "threat": "threat",
     "answer": "answer",
+    "also": "",
     "top": "",
     "models": "",
     "checks": "",

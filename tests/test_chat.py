@@ -289,6 +289,15 @@ async def test_replayed_refusals_are_not_sent_on(tmp_path: Path) -> None:
     assert upstream.asked[-1].json["messages"] == [{"role": "user", "content": HONEST}]
 
 
+async def test_a_message_may_come_back_with_empty_fields(tmp_path: Path) -> None:
+    """What a client gave out of an answer may be sent back whole: fields without a value are no mistake."""
+    async with raw_server(HI) as upstream, served(tmp_path, upstream_url=upstream.base_url) as world:
+        reply = {"role": "assistant", "content": "Hi.", "audio": None, "refusal": None, "reasoning_content": None}
+        user = {"role": "user", "content": HONEST}
+        assert (await world.chat([user, reply, user])).status == 200
+    assert upstream.asked[0].json["messages"][1] == {"role": "assistant", "content": "Hi."}
+
+
 async def test_json_is_sent_on_as_it_was_read(tmp_path: Path) -> None:
     """A lone surrogate is replaced for checks and upstream alike; inert fields pass."""
     raw = b'{"model":"gpt-4o","temperature":0.5,"user":"u1","messages":[{"role":"user","content":"It is \\ud800?"}]}'

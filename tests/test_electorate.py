@@ -7,7 +7,7 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from electing import ballots, check, events_of
+from electing import after, ballots, check, events_of
 from quorate.engine import clock
 from quorate.errors import RunFailed, UsageError
 from quorate.events import Answered, Branch, Delta, Failed, branch
@@ -117,16 +117,6 @@ def test_least_is_at_most_all(least: int) -> None:
 
 async def test_in_a_run_a_spare_starts_when_a_voter_breaks() -> None:
     """The engine starts the spare at the failure, and cancels the losers at the settled event."""
-
-    def after(seconds: float, value: Any) -> Any:
-        async def call() -> Any:
-            await clock.sleep(seconds)
-            if isinstance(value, Exception):
-                raise value
-            return value
-
-        return call
-
     voters = {"a": after(1, ValueError()), "b": after(2, True), "c": after(60, True)}
     async with poll("?", voters, rule=lambda n: Quorum(2, n), spares={"d": after(4, True)}) as run:
         assert (await run.decided()).value is True

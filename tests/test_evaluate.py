@@ -474,3 +474,15 @@ def test_bad_lines_are_named_and_good_ones_kept() -> None:
     assert [row.id for row in good] == [1, "?"] and len(bad) == 8
     assert good[0].sources == ("s",) and good[0].source == "7" and good[0].human == {"tone": 3.0}
     assert [line.split(":")[0] for line in bad] == [f"line {at}" for at in range(2, 10)]
+
+
+async def test_what_led_to_no_grade_is_counted_as_wasted() -> None:
+    """All of a judge that never grades, nothing of one that does; of a panel only the failing judge's share."""
+    table = {"tone": {"kind": "tone", "rule": "mean"}}
+    sound, broken = judge(lambda _text: 3, "sound"), judge(lambda _text: "splendid", "broken")
+    good = await judged(suite(table, ("sound",)), rows(3), sound)
+    bad = await judged(suite(table, ("broken",)), rows(3), broken)
+    both = await judged(suite(table, ("sound", "broken")), rows(3), sound, broken)
+    assert good.wasted.tokens == 0 < good.usage.tokens
+    assert bad.wasted.tokens == bad.usage.tokens > 0
+    assert both.usage.tokens == good.usage.tokens + bad.usage.tokens and both.wasted.tokens == bad.usage.tokens

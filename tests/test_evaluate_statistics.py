@@ -58,6 +58,41 @@ def test_copies_of_a_row_say_nothing_new() -> None:
     assert blind.high - blind.low < 0.3 * (often.high - often.low)
 
 
+def test_rows_without_groups_have_wilsons_interval_of_their_effective_number() -> None:
+    """Independent grades: Wilson's score interval with m (1 - m) / V rows and Student's t."""
+    values = [0.0, 0.25, 0.5, 1.0, 1.0, 0.75, 1.0, 1.0]
+    found, mean = mean_of(values), statistics.fmean(values)
+    variance = statistics.variance(values) / len(values)
+    expected = wilson(mean, mean * (1 - mean) / variance, z=t_quantile(0.975, 7))
+    assert found.method == "score" and (found.low, found.high) == pytest.approx(expected, abs=1e-9)
+
+
+def test_groups_that_hang_together_reach_farther_towards_the_bad_ones() -> None:
+    """A good mean of few correlated groups has a longer lower arm than Wilson's interval with the same variance."""
+    values = [1.0] * 170 + ([1.0] * 5 + [0.0] * 5) * 3
+    groups = [row // 10 for row in range(200)]
+    found = mean_of(values, groups)
+    sums = np.array(values).reshape(20, 10).sum(1)
+    variance = float(np.var(sums, ddof=1)) / 20 / 100
+    low, high = wilson(found.mean, found.mean * (1 - found.mean) / variance, z=t_quantile(0.975, 19))
+    assert found.low < low and found.high < high
+
+
+@pytest.mark.parametrize(
+    ("shares", "values"), [([0.04, 0.03, 0.03, 0.2, 0.7], [0, 0.25, 0.5, 0.75, 1]), ([0.2, 0.8], [0, 1])]
+)
+def test_intervals_of_correlated_groups_cover(shares: list[float], values: list[float]) -> None:
+    """20 sources of 50 rows, correlation 0.3, a skewed aspect: 95 % of 1,000 worlds, give or take 2 points."""
+    rng, truth = np.random.default_rng(11), float(np.dot(shares, values))
+    covered = 0
+    for _ in range(1000):
+        chance = rng.dirichlet(np.array(shares) * 0.7 / 0.3, 20)
+        rows = np.repeat(np.tile(values, 20), rng.multinomial(50, chance).ravel())
+        found = mean_of(rows, np.repeat(np.arange(20), 50).tolist())
+        covered += found.low <= truth <= found.high
+    assert 0.93 <= covered / 1000 <= 0.97
+
+
 def test_too_little_says_so() -> None:
     """No row, or one source only: the interval is everything."""
     assert (mean_of([]).low, mean_of([]).high, mean_of([]).method) == (0.0, 1.0, "none")

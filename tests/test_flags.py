@@ -162,6 +162,16 @@ def test_the_trade_off_is_drawn(tmp_path: Path) -> None:
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_points_that_coincide_share_a_label(tmp_path: Path) -> None:
+    """Numbers of flags with the same figures stand side by side and not on top of each other."""
+    pytest.importorskip("matplotlib")
+    from quorate.cli.tradeoff import Bar, Plot, save_plot
+
+    bars = [Bar((0.0, y), 0.1, (0.0, 0.5), name) for name, y in (("1", 0.4), ("2", 0.0), ("3", 0.0))]
+    save_plot(tmp_path / "plot.svg", Plot([(0.0, 0.4)], [], None, None, "x", "y", bars), title="panel")
+    assert "<!-- 2, 3 -->" in (tmp_path / "plot.svg").read_text(encoding="utf-8")
+
+
 # --- the command ----------------------------------------------------------------------------------
 
 CONFIG = """\

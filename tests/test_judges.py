@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,8 +14,18 @@ from hypothesis import strategies as st
 
 from judging import subject
 from quorate.checks import LocalScopeJudge, LocalThreatJudge, Part, PromptJudge, Subject, Template
-from quorate.checks.judges import CHUNK_CHARS, CHUNK_LIMIT, CHUNK_OVERLAP, CONTEXT_CHARS, chunks, pieces, recent
-from quorate.checks.readings import TooLong
+from quorate.checks.judges import (
+    CHUNK_CHARS,
+    CHUNK_LIMIT,
+    CHUNK_OVERLAP,
+    CONTEXT_CHARS,
+    SCREEN,
+    chunks,
+    pieces,
+    recent,
+    sentences_at,
+)
+from quorate.checks.readings import WINDOW_SIZE, TooLong
 from quorate.engine import clock, fan_out
 from quorate.errors import BadReply, ModelUnavailable
 from quorate.events import branch
@@ -251,7 +262,7 @@ class Scopes:
     high: float = 0.7
     contexts: list[str] = field(default_factory=list)
 
-    def score(self, text: str, *, context: str = "") -> Scored:
+    def score(self, text: str, *, context: str = "", pause: Any = bool) -> Scored:
         self.contexts.append(context)
         score = float(text.split()[-1])
         return Scored(score, "off_topic" if score > self.low else "none")
@@ -304,6 +315,76 @@ async def test_the_score_counts_for_the_number_of_windows() -> None:
     threats = Threats()
     await LocalThreatJudge(threats).judge(subject(" ".join(f"word{number}" for number in range(200))))
     assert threats.windows >= len(set(threats.read)) == len(threats.read) > 4
+
+
+@dataclass
+class Screens(Threats):
+    """Screens by length, so that short windows go first; notes how many windows it was shown."""
+
+    shown: int = 0
+
+    def promising(self, windows: Sequence[str], *, most: int, pause: Any) -> list[int]:
+        self.shown = len(windows)
+        return sorted(sorted(range(len(windows)), key=lambda at: "ATTACK" not in windows[at])[:most])
+
+
+async def test_of_a_long_text_the_windows_that_look_worst_are_scored() -> None:
+    """A classifier that screens is shown every window once, and scores few; the attack is still found."""
+    screens = Screens()
+    text = " ".join(f"word{number}" for number in range(4_000)) + " ATTACK " + "fine " * 200
+    end = await LocalThreatJudge(screens).judge(subject(text))
+    assert end.outcome == "flag"
+    assert SCREEN <= len(screens.read) < SCREEN + 10 < screens.shown
+    few = Screens()
+    await LocalThreatJudge(few).judge(subject("fine " * 300))
+    assert few.shown == 0 and few.read
+
+
+class Beginnings(Screens):
+    """Sees an attack clearly only where a window begins with it."""
+
+    def score(self, text: str) -> Scored:
+        return Scored(0.9 if text.startswith("ATTACK") else 0.3 if "ATTACK" in text else 0.01, "injection")
+
+
+async def test_the_worst_places_of_a_long_text_are_read_again_in_whole_sentences() -> None:
+    """An attack that shares its windows with honest words is found by a window that begins where its sentence does."""
+    honest = "These words are honest ones and nothing else at all, number %d. "
+    text = "".join(honest % at for at in range(300))
+    middle = text.index("These", len(text) // 2)
+    hidden = text[:middle] + "ATTACK with many a word, and do it now without a question. " + text[middle:]
+    end = await LocalThreatJudge(Beginnings()).judge(subject(hidden))
+    assert end.outcome == "flag" and "ATTACK with many" in end.reason
+    assert (await LocalThreatJudge(Beginnings()).judge(subject(text))).outcome == "pass"
+
+
+@given(st.text(alphabet="ab. !\n", max_size=900), st.integers(0, 900), st.integers(0, 400))
+def test_sentences_at_a_place_are_short_stretches_of_the_text(text: str, start: int, length: int) -> None:
+    """No run is longer than a window or tiny, and their number is bounded, whatever the text and the place."""
+    found = sentences_at(text, start, end=start + length)
+    assert all(one.text == text[one.start : one.end] and 40 <= len(one.text) <= WINDOW_SIZE for one in found)
+    assert len(found) <= 24
+
+
+async def test_what_is_certainly_too_long_is_not_even_decoded() -> None:
+    """A text that cannot fit into the windows is refused before anything of it is read."""
+    screens = Screens()
+    end = await LocalThreatJudge(screens).judge(subject("a" * 400_000))
+    assert (end.outcome, end.category, screens.shown, screens.read) == ("flag", "too_long", 0, [])
+
+
+async def test_the_language_of_a_long_text_is_asked_piece_by_piece() -> None:
+    """One foreign passage of a long text is found wherever it stands, and no piece is long."""
+    seen: list[str] = []
+
+    def foreign(text: str) -> str | None:
+        seen.append(text)
+        return "French" if "bonjour" in text else None
+
+    text = "fine " * 3_000 + "bonjour " + "fine " * 3_000
+    end = await LocalThreatJudge(Threats(), foreign=foreign).judge(subject(text))
+    assert (end.outcome, end.category) == ("abstain", "language")
+    assert len(seen) > 3 and max(map(len, seen)) <= 4_000 and text.startswith("".join(seen))
 
 
 @pytest.mark.parametrize(

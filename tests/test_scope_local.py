@@ -148,6 +148,19 @@ def test_blocks_are_few_and_leave_nothing_out(text: str) -> None:
         assert "".join("".join(found).split()) == "".join((text * 7).split())
 
 
+def test_texts_together_score_what_each_scores_alone(
+    plants: LocalScope, lesson: tuple[LocalScope, Taught, Any]
+) -> None:
+    """What stands beside a text in one pass changes nothing; a long text lets others go first between its blocks."""
+    texts = [*INSIDE[:5], *OUTSIDE[:5], "", "x", "my parcel " * 300]
+    for fitted in (plants, lesson[0]):
+        alone = [fitted._margins([text])[0] for text in texts]
+        assert np.allclose(fitted._margins(texts), alone, atol=1e-4)
+    pauses: list[None] = []
+    plants.score("my ficus came dead. " * 1000, pause=lambda: pauses.append(None))
+    assert len(pauses) > 10
+
+
 def test_labels_tell_apart_what_they_name(lesson: tuple[LocalScope, Taught, Any]) -> None:
     model, taught, report = lesson
     assert report.models and taught.arrays and report.outside_from == "labelled"

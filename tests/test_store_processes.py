@@ -81,7 +81,7 @@ def test_several_processes_open_and_write_at_once(url: str) -> None:
     assert found == {f"w{number}-{row}": "done" for number in range(3) for row in range(100)}
 
 
-@pytest.mark.timeout(60 + 10 * KILLS)
+@pytest.mark.timeout(120 + 30 * KILLS)
 def test_a_killed_process_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
     """Killed at random moments under load: every acknowledged record is there and whole, and the database opens."""
     path = tmp_path / "s.db"

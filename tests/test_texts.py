@@ -8,8 +8,7 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from electing import ballots, check, events_of
-from quorate.engine import clock
+from electing import after, ballots, check, events_of
 from quorate.errors import RunFailed, UsageError
 from quorate.events import Answered, Branch, Context, Delta, Failed, Queued
 from quorate.merges import UNDECIDED, Agree, Draft, Pick, Synthesize, likeness, normal
@@ -227,16 +226,6 @@ def writing(drafts: tuple[Draft[Any], ...]) -> Branch[str]:
 
 async def test_the_last_branch_writes_from_all_drafts() -> None:
     """Its text is released as it comes, the drafts' is not; their order is the voters', whoever ends first."""
-
-    def after(seconds: float, value: Any) -> Any:
-        async def call() -> Any:
-            await clock.sleep(seconds)
-            if isinstance(value, Exception):
-                raise value
-            return value
-
-        return call
-
     drafts = {"a": after(3, "1"), "b": after(1, "2"), "c": after(2, ValueError())}
     async with poll(None, drafts, rule=lambda n: Synthesize(n, writing)) as run:
         assert [delta.value async for delta in run] == ["1", "2"]

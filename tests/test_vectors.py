@@ -116,3 +116,12 @@ def test_the_table_is_small() -> None:
     with np.load(file, allow_pickle=False) as arrays:
         assert arrays["rows"].dtype == arrays["grams"].dtype == np.int8
         assert (np.diff(arrays["keys"].astype(np.int64)) > 0).all()
+
+
+def test_the_packages_own_are_read_once() -> None:
+    assert Vectors.load() is Vectors.load()
+
+
+def test_unknown_words_together_are_what_each_is_alone() -> None:
+    words = ["qzxwvutty", "blorpishness", "x" * 60, "zzyqq"]
+    assert np.array_equal(TABLE.words(words), np.concatenate([TABLE.words([word]) for word in words]))

@@ -18,13 +18,18 @@ sources or families of texts have it), and over hints: stems of about 25 ideas (
 twenty languages, and their ordered pairs. The other is the mean of two small convolutional networks over static word
 vectors (`vectors.md`), trained with windows spliced into honest texts and words left out. A text counts as bad as the
 worst window of its readings (`quorate.checks.readings`); one longer than a window is read line by line as well, and a
-text of many windows must be worse. Run time is numpy only. A text in another language that is not flagged is abstained
-from ("language not covered: Polish"; decision 0008).
+text of many windows must be worse. Of a text with more than 64 different windows the linear half reads every one, and
+the networks the 64 that it finds worst; then whole sentences around the five worst places are read again. So a long
+text costs little more than its linear half; a window in which only the networks see an attack is missed there (no
+outcome changed on the hostile texts of the benchmark). Run time is numpy only. A text in another language that is not
+flagged is abstained from ("language not covered: Polish"; decision 0008).
 
 **Chosen by leaving sources out.** Six times a source of attacks, its honest texts and further honest sources are left
 out of training together. How much each half counts, slope and offset of the probability, and the threshold (0.7 % false
 alarms, each source of honest texts the same mass, texts of our own together one, role prompts for chatbots none) are
-fitted on what these six say of texts from sources that they never saw. Development rows chose none of these.
+fitted on what these six say of texts from sources that they never saw. Then the probability, and the threshold with it
+so that what is flagged stays the same, is scaled on the development rows: even what was left out of training is nearer
+to it than what comes from elsewhere. Development rows chose nothing else.
 
 **Data.** neuralchemy prompt injections (MIT), in-the-wild jailbreaks (MIT), BIPIA train (MIT, documents
 CC-BY-SA-4.0), prompts.chat role prompts (CC0), BANKING77 (CC-BY-4.0), CLINC150 (CC-BY-3.0), Bitext (CDLA-Sharing-1.0);
@@ -53,6 +58,19 @@ _THREAT_WEAK = """**Ways that were tried**, judged by leaving sources out (mean 
 | all texts of our own, without AILuminate (below), six turns: words and pairs | 0.874 | 0.301 |
 | the same: convolutions | 0.853 | 0.263 |
 | the same: both, weighed on what was left out (shipped) | 0.877 | 0.306 |
+
+A plain reference (words, pairs, and 2- to 5-grams of characters by TF-IDF in the same windows, logistic regression),
+with the same source left out, AUC and recall at 1 % false alarms; "ours" is both halves with one network, 1 to 0.8:
+
+| left out | reference, public rows alone | reference, all texts | ours, all texts | ours and the reference |
+|---|---|---|---|---|
+| neuralchemy | 0.755, 0.19 | 0.929, 0.34 | 0.946, 0.49 | 0.946, 0.47 |
+| in-the-wild jailbreaks | 0.887, 0.24 | 0.926, 0.42 | 0.942, 0.54 | 0.939, 0.52 |
+| BIPIA | 0.822, 0.06 | 0.870, 0.18 | 0.882, 0.26 | 0.886, 0.24 |
+| dev (nothing left out) | 0.777, 0.12 | 0.835, 0.18 | 0.798, 0.13 (as shipped) | |
+
+So on whole new sources it is well above the reference, and adding the reference gains no recall; on dev alone, whose
+attacks hang on a system prompt, the reference on all texts is better. It was not added: it would help on dev only.
 
 Rows of different corpora do not compare. The half with word vectors gains most where attacks are paraphrased; pruning
 and balancing change little. AILuminate's prompts, taken as honest at first, turned out to hold jailbreaks; without them
@@ -92,7 +110,7 @@ of what people ask assistants about, nearness to those centres that are the comp
 not, and the strangest word. Margins are counted from the median over thirty-odd probe texts that no support is for, so
 that large and small help centres can share cut-offs. Below `low` a text passes, above `high` it is flagged, in between
 the check should abstain. A message of several sentences counts three quarters as a whole and one quarter by its most
-foreign sentence; one of more than 6,000 characters is judged in at most 48 blocks.
+foreign sentence, all scored in one pass; one of more than 6,000 characters is judged in at most 48 blocks.
 
 With forty or more labelled messages of each class, five opinions are mixed: the nearest labelled messages on either
 side (vectors and stemmed words), the distance of the nearest in scope, a linear model over n-grams, one over vectors,

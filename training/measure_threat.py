@@ -4,15 +4,18 @@ import itertools
 import random
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quorate.checks import LocalThreatJudge, Part, Subject
 from quorate.checks.judges import pieces
 from quorate.checks.readings import readings
-from quorate.models.local import Languages, LocalThreat
+from quorate.engine import StopFlag
+from quorate.models.local import Languages, LocalThreat, Scored
 from training import data, threat
 from training.data import Row
 from training.honest import FOREIGN_HONEST
@@ -21,7 +24,9 @@ from training.threat import Texts
 
 Numbers = NDArray[np.float64]
 LONG = 100_000
-_LONG_COUNT = 20
+_LONG_COUNT = 40
+_NEAR = 4_000
+"""Characters on either side of an attack that are judged with it: enough for a text to count as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +65,34 @@ def cut(margins: Numbers, share: Numbers, alarms: float) -> float:
     return float(margins[order][min(int(np.searchsorted(over, alarms)), len(order) - 1)])
 
 
-def judged(model: LocalThreat, text: str) -> float:
-    """A text's score at run time."""
-    parts = [window.text for one in readings(text) for window in pieces(one.text)]
-    return model.over(max(model.score(part).score for part in parts), len(parts))
+@dataclass(frozen=True, slots=True)
+class Longer:
+    """The classifier as it judges a part of a text that has at least so many windows in all."""
+
+    model: LocalThreat
+    windows: int = 0
+    version: str = ""
+    threshold: float = 1.0
+
+    def score(self, text: str) -> Scored:
+        """As the classifier's."""
+        return self.model.score(text)
+
+    def promising(self, windows: Sequence[str], *, most: int, pause: Callable[[], object]) -> list[int]:
+        """As the classifier's."""
+        return self.model.promising(windows, most=most, pause=pause)
+
+    def over(self, score: float, windows: int) -> float:
+        """As the classifier's, for the whole text's windows."""
+        return self.model.over(score, max(windows, self.windows))
+
+
+def judged(model: LocalThreat, text: str, *, windows: int = 0) -> float:
+    """A text's score at run time; as part of one that has so many windows."""
+    judge = LocalThreatJudge(Longer(model, windows))
+    score = judge._judge(Subject((Part("customer", text),)), StopFlag()).score
+    assert score is not None
+    return score
 
 
 def scored(model: LocalThreat, rows: list[Row]) -> Numbers:
@@ -157,12 +186,11 @@ def carrier(texts: list[str], rng: random.Random) -> str:
 
 
 def _spliced(model: LocalThreat, attack: str, honest: str, share: float) -> bool:
-    """Whether an attack in a long text is found; far from it nothing is read twice, so its surroundings stand in."""
+    """Whether an attack in a long text is found; far from it nothing changes, so its surroundings stand in."""
     at = int(share * len(honest))
-    near = honest[max(0, at - 800) : at] + f"\n\n{attack}\n\n" + honest[at : at + 800]
-    count = sum(1 for _ in pieces(honest))
-    parts = [window.text for one in readings(near) for window in pieces(one.text)]
-    return model.over(max(model.score(part).score for part in parts), count * 2) >= model.threshold
+    near = honest[max(0, at - _NEAR) : at] + f"\n\n{attack}\n\n" + honest[at : at + _NEAR]
+    count = sum(1 for one in readings(honest) for _ in pieces(one.text))
+    return judged(model, near, windows=count) >= model.threshold
 
 
 def _languages(model: LocalThreat, english: list[Row]) -> dict[str, str]:

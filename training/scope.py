@@ -181,7 +181,10 @@ def brought(texts: Texts, name: str, *, setup: tuple[int, int], seed: int) -> tu
 
 def signals(evidence: Evidence, rows: Sequence[Row]) -> Floats:
     """A company's evidence about each row. Shape (len(rows), len(EVIDENCE))."""
-    return np.array([evidence.signals(row.text[:1500]) for row in rows]).reshape(len(rows), len(EVIDENCE))
+    if not rows:
+        return np.zeros((0, len(EVIDENCE)))
+    grams = [evidence.grams(row.text[:1500]) for row in rows]
+    return evidence.signals(grams, evidence.meant(grams)).astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,20 +3,22 @@
 Every pattern cancels what no longer counts before it returns, and when its caller is cancelled, all of it.
 """
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from inspect import Parameter, signature
 from itertools import count
 from typing import Any, TypeVar, overload
 
-from quorate.engine import TIMEOUT_S, Run, fan_out
+from quorate.engine import TIMEOUT_S, Run, Timeline, fan_out
 from quorate.errors import UsageError
-from quorate.events import Branch, Context, branch
+from quorate.events import NO_USAGE, Branch, Context, Usage, branch
 from quorate.merges import (
     DECIDE_TIMEOUT_S,
     UNDECIDED,
     Adaptive,
     Admission,
+    Collect,
     Electorate,
     Guarded,
     Majority,
@@ -32,6 +34,7 @@ from quorate.merges import (
 
 T = TypeVar("T")
 R = TypeVar("R")
+Item = TypeVar("Item")
 
 Call = Callable[[], Awaitable[T]]
 Voter = Callable[[], Awaitable[T]] | Callable[[Any], Awaitable[T]]
@@ -48,6 +51,36 @@ async def decide(branches: Iterable[Branch[Any]], merge: Merge[R], *, timeout_s:
     """
     async with fan_out(branches, merge, timeout_s=timeout_s) as run:
         return (await run.decided()).value
+
+
+async def all_of(calls: Mapping[str, Call[T]]) -> tuple[dict[str, T], Timeline]:
+    """Make all calls at once, without a time limit; what they gave, and what that cost.
+
+    Raises:
+        Exception: what one of them raised, once all have ended.
+    """
+    branches = [branch(name, call, timeout_s=None) for name, call in calls.items()]
+    async with fan_out(branches, Collect[T](len(branches)), timeout_s=None) as run:
+        outcome = (await run.finished()).value
+    for error in outcome.errors.values():
+        raise error
+    return {name: outcome.values[name] for name in calls}, run.timeline
+
+
+async def work_off(items: Iterable[Item], work: Callable[[Item], Awaitable[None]], *, concurrency: int) -> Usage:
+    """Do the same work for every item, so many at once, in order of the items; what that cost.
+
+    Raises:
+        Exception: what the work raised for one of them, once all others are done.
+    """
+    queue = deque(items)
+
+    async def worker() -> None:
+        while queue:
+            await work(queue.popleft())
+
+    workers = {f"worker {i}": worker for i in range(1, min(concurrency, len(queue)) + 1)}
+    return (await all_of(workers))[1].usage if workers else NO_USAGE
 
 
 @overload

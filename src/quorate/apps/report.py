@@ -4,7 +4,7 @@ from typing import Any
 
 from quorate.apps.frontdoor import Decision
 from quorate.engine import Span, Timeline
-from quorate.events import Usage
+from quorate.events import NO_USAGE, Usage
 
 SCHEMA = "quorate.decision/1"
 
@@ -61,18 +61,20 @@ def _span(span: Span) -> dict[str, Any]:
     }
 
 
-def usage_json(usage: Usage, wasted: Usage) -> dict[str, Any]:
-    """Calls, tokens and money, and what of it was spent on branches that did not count."""
-    return {
+def usage_json(usage: Usage, wasted: Usage | None = None) -> dict[str, Any]:
+    """Calls, tokens and money, and what of it was spent on branches that did not count, where that is known."""
+    lost = NO_USAGE if wasted is None else wasted
+    told = {
         "calls": usage.calls,
         "cancelled_calls": usage.cut_calls,
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
-        "wasted_tokens": wasted.tokens,
+        "wasted_tokens": lost.tokens,
         "cost_usd": usage.cost_usd,
-        "wasted_usd": wasted.cost_usd,
+        "wasted_usd": lost.cost_usd,
         "estimated": usage.estimated,
     }
+    return told if wasted is not None else {name: value for name, value in told.items() if "wasted" not in name}
 
 
 def _ms(seconds: float | None) -> float | None:

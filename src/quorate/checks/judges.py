@@ -1,14 +1,15 @@
 """The judges that ship: a language model with a versioned prompt, and the local classifiers."""
 
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from quorate.checks.conversation import Part, Subject
 from quorate.checks.panel import Worst
 from quorate.checks.prompt import Template, data_lines, parse, render
-from quorate.checks.readings import TooLong, Window, readings, windows
+from quorate.checks.readings import WINDOW_SIZE, TooLong, Window, readings, windows
 from quorate.checks.verdict import Verdict
 from quorate.engine import Lane, StopFlag, fan_out, in_thread
 from quorate.events import branch
@@ -19,6 +20,8 @@ CHUNK_OVERLAP = 1_000
 CHUNK_LIMIT = 16
 CONTEXT_CHARS = 4_000
 LOCAL_WINDOW_LIMIT = 1_000
+SCREEN = 64
+"""Windows that a local classifier scores in full; of a text with more, the worst ones by its cheap half."""
 _LONG_CHARS = 4_000
 _LINES_UP_TO = 120_000
 """Reading a longer text line by line would take seconds."""
@@ -26,6 +29,9 @@ _INLINE_CHARS = 1_000
 """Decoding a text up to this long takes well under a millisecond, less than a thread would cost."""
 _QUOTE = 80
 _SHORT, _LINE = 40, 160
+_CLOSER, _SPANS, _BEFORE = 5, 24, 200
+"""Stretches of a long text that are looked at again, windows in each, and characters before it that count to it."""
+_SEAM = re.compile(r"(?<=[.!?:;。！？])\s+|\n\s*")
 
 
 def too_long(error: TooLong, *, model: str, version: str) -> Verdict:
@@ -138,6 +144,14 @@ class WindowClassifier(Protocol):
         """The probability for a whole text whose highest of so many windows has this score."""
 
 
+@runtime_checkable
+class Screening(Protocol):
+    """A window classifier that can tell cheaply which windows of a long text are worth its `score`."""
+
+    def promising(self, windows: Sequence[str], *, most: int, pause: Callable[[], object]) -> Sequence[int]:
+        """Places of at most so many windows, the likeliest violations; fewer if `pause` says to stop."""
+
+
 class ScopeClassifier(Protocol):
     """Scores a customer's text for one company; reads it whole, however long it is."""
 
@@ -145,12 +159,20 @@ class ScopeClassifier(Protocol):
     low: float
     high: float
 
-    def score(self, text: str, *, context: str = "") -> Scored:
-        """Probability that the text is out of scope."""
+    def score(self, text: str, *, context: str = "", pause: Callable[[], object] = bool) -> Scored:
+        """Probability that the text is out of scope; `pause` is called between the pieces of a long one."""
 
 
 LANGUAGE = "language"
 """Category of an abstention from a text in a language that the classifier was not trained on."""
+
+
+_Ranked = tuple[Scored, str, Window]
+"""What a classifier says of a window, the name of its reading, and the window."""
+
+
+def _highest(one: _Ranked) -> float:
+    return -one[0].score
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,30 +192,56 @@ class _WindowJudge:
     def _judge(self, subject: Subject, stop: StopFlag) -> Verdict:
         classifier = self.classifier
         threshold = classifier.threshold if self.threshold is None else self.threshold
-        version, top, category, where, count = classifier.version, 0.0, "none", "", 0
-        texts, seen = list(_texts(subject, stop)), set[str]()
+        version = classifier.version
         try:
-            for name, text in texts:
-                for window in self._cut(text):
-                    if stop.pause():
-                        break
-                    count += 1
-                    if window.text in seen:  # Most readings differ from the others in a few places only.
-                        continue
-                    seen.add(window.text)
-                    scored = classifier.score(window.text)
-                    if scored.score > top:
-                        top, category = scored.score, scored.category
-                        where = f"{name} text at {window.start}: {' '.join(window.text.split())[:_QUOTE]!r}"
+            if len(subject.text) > LOCAL_WINDOW_LIMIT * WINDOW_SIZE:
+                raise TooLong(f"a text of {len(subject.text)} characters needs more than {LOCAL_WINDOW_LIMIT} windows")
+            texts = list(_texts(subject, stop))
+            found, count = self._windows(texts, stop)
         except TooLong as error:
             return too_long(error, model="local", version=version)
-        top = classifier.over(top, count)
-        if top >= threshold:
-            return Verdict("flag", top, category, f"looks like {category} in {where}", "local", version)
-        language = self.foreign(_clear(texts)) if self.foreign else None
+        ranked = self._ranked(self._screened(found, stop), stop)
+        if len(found) > SCREEN:
+            ranked = sorted([*ranked, *self._ranked(self._closer(ranked, dict(texts)), stop)], key=_highest)
+        top = classifier.over(ranked[0][0].score if ranked else 0.0, count)
+        if ranked and top >= threshold:
+            scored, name, window = ranked[0]
+            where = f"{name} text at {window.start}: {' '.join(window.text.split())[:_QUOTE]!r}"
+            reason = f"looks like {scored.category} in {where}"
+            return Verdict("flag", top, scored.category, reason, "local", version)
+        language = _language(self.foreign, _clear(texts), stop=stop) if self.foreign else None
         if language is not None:
             return Verdict("abstain", top, LANGUAGE, f"language not covered: {language}", "local", version)
         return Verdict("pass", top, "none", self._clean, "local", version)
+
+    def _ranked(self, found: Iterable[tuple[str, Window]], stop: StopFlag) -> list[_Ranked]:
+        """The windows with what the classifier says of them, the highest first."""
+        scored = [(self.classifier.score(one.text), name, one) for name, one in found if not stop.pause()]
+        return sorted(scored, key=_highest)
+
+    def _closer(self, ranked: Sequence[_Ranked], texts: Mapping[str, str]) -> Iterable[tuple[str, Window]]:
+        """Further windows of a long text that are worth a score, in view of the highest so far."""
+        return ()
+
+    def _windows(self, texts: Sequence[tuple[str, str]], stop: StopFlag) -> tuple[list[tuple[str, Window]], int]:
+        """Every window with its reading's name, each text once, and how many there were with the repeated ones."""
+        found: dict[str, tuple[str, Window]] = {}
+        count = 0
+        for name, text in texts:
+            for window in self._cut(text):
+                if stop.pause():
+                    break
+                count += 1
+                # Most readings differ from the others in a few places only.
+                found.setdefault(window.text, (name, window))
+        return list(found.values()), count
+
+    def _screened(self, found: list[tuple[str, Window]], stop: StopFlag) -> Iterable[tuple[str, Window]]:
+        """All windows of a short text; of a long one those that a cheap look at every window finds worst."""
+        if len(found) <= SCREEN or not isinstance(self.classifier, Screening):
+            return found
+        texts = [window.text for _, window in found]
+        return [found[at] for at in self.classifier.promising(texts, most=SCREEN, pause=stop.pause)]
 
 
 class LocalThreatJudge(_WindowJudge):
@@ -211,6 +259,16 @@ class LocalThreatJudge(_WindowJudge):
 
     def _cut(self, text: str) -> Iterable[Window]:
         return pieces(text)
+
+    def _closer(self, ranked: Sequence[_Ranked], texts: Mapping[str, str]) -> Iterable[tuple[str, Window]]:
+        """Whole sentences around the highest windows: cut by length, an attack shares its window with others' words."""
+        looked: list[tuple[str, Window]] = []
+        for _, name, one in ranked:
+            if all(name != other or one.start >= two.end or one.end <= two.start for other, two in looked):
+                looked.append((name, one))
+                yield from ((name, span) for span in sentences_at(texts[name], one.start, end=one.end))
+            if len(looked) == _CLOSER:
+                return
 
 
 class LocalModerationJudge(_WindowJudge):
@@ -243,16 +301,17 @@ class LocalScopeJudge:
     spoken: str | None = None
 
     async def judge(self, subject: Subject) -> Verdict:
-        """Judge in a thread."""
+        """Judge in a thread; a cancel stops it at the next piece of a long text."""
         return await in_thread(partial(self._judge, subject), lane=_lane(subject))
 
-    def _judge(self, subject: Subject, _stop: StopFlag) -> Verdict:
+    def _judge(self, subject: Subject, stop: StopFlag) -> Verdict:
         version = self.classifier.version
         context = "\n".join(part.text for part in recent(subject.context))
-        worst = self.classifier.score(subject.text, context=context)
+        worst = self.classifier.score(subject.text, context=context, pause=stop.pause)
         high = self.classifier.high if self.flag_above is None else self.flag_above
         low = self.classifier.low if self.pass_below is None else self.pass_below
-        language = self.foreign(subject.text) if self.foreign and worst.score > low else self.spoken
+        asked = self.foreign if worst.score > low else None
+        language = _language(asked, subject.text, stop=stop) if asked else self.spoken
         if language != self.spoken:
             reason = f"language not covered: {language or 'English'}"
             return Verdict("abstain", worst.score, LANGUAGE, reason, "local", version)
@@ -288,6 +347,29 @@ def pieces(text: str) -> Iterator[Window]:
 
 _HIDDEN = frozenset(("tags", "selectors", "the customer's"))
 """Readings of a part of the text only."""
+
+
+def sentences_at(text: str, start: int, *, end: int) -> list[Window]:
+    """Runs of whole sentences that begin in or shortly before a stretch of a text, at most `WINDOW_SIZE` long."""
+    low, high = max(0, start - _BEFORE), min(len(text), end + WINDOW_SIZE)
+    begins = [low, *(low + seam.end() for seam in _SEAM.finditer(text[low:high])), high]
+    found = []
+    for at, begin in enumerate(begins[:-1]):
+        if begin >= end:
+            break
+        fit = [stop for stop in begins[at + 1 :] if stop - begin <= WINDOW_SIZE]
+        # The sentence alone, as many as fit, and what a text that began here would have as its first window.
+        stops = {*fit[:1], *fit[-1:], begin + windows(text[begin : begin + WINDOW_SIZE + 1])[0].end}
+        found += [Window(begin, stop, text[begin:stop]) for stop in sorted(stops) if stop - begin >= _SHORT]
+    return found[:_SPANS]
+
+
+def _language(foreign: Callable[[str], str | None], text: str, *, stop: StopFlag) -> str | None:
+    """The first language other than English in a text; a long one is looked at in pieces, so that others go first."""
+    if len(text) <= _LONG_CHARS:
+        return foreign(text)
+    parts = windows(text, size=_LONG_CHARS, overlap=0, limit=len(text))
+    return next(filter(None, (foreign(part.text) for part in parts if not stop.pause())), None)
 
 
 def _clear(texts: Sequence[tuple[str, str]]) -> str:

@@ -125,9 +125,8 @@ def _after_space(text: str, low: int, high: int) -> int:
 
 def _keep(found: list[Reading], name: str, text: str) -> None:
     """Add a reading unless it says nothing new or the readings would grow beyond their bound."""
-    if not text.strip() or any(text == one.text for one in found):
-        return
-    if sum(len(one.text) for one in found) + len(text) <= MAX_EXPANSION * len(found[0].text):
+    new = text.strip() and all(text != one.text for one in found)
+    if new and sum(len(one.text) for one in found) + len(text) <= MAX_EXPANSION * len(found[0].text):
         found.append(Reading(name, text))
 
 
@@ -159,13 +158,15 @@ _PIECE = re.compile(r"\S{1,4000}")
 _SEAM = re.compile(r"[^!-~]")
 _STRETCH = 32_768
 _LETTER = re.compile(r"[A-Za-z]")
+_TAGS = re.compile("[\U000e0020-\U000e007e]+")
+_SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]+")
 # Four or more single letters with the same separator between them: "i g n o r e", "i.g.n.o.r.e".
 _SPACED = re.compile(r"(?<![^\W_])[^\W_](?:([ .\-_*|/,~])[^\W_](?:\1[^\W_]){2,})(?![^\W_])")
 
 
 def _plain(text: str, pause: Pause = bool) -> str:
     chars = {char for piece in _stretches(text, pause) for char in set(piece)}
-    table = {ord(char): _folded(char) for char in chars if not " " <= char <= "~"}
+    table = {ord(char): to for char in chars if not " " <= char <= "~" and (to := _folded(char)) != char}
     folded = "".join(piece.translate(table) for piece in _stretches(text, pause)) if table else text
     if not folded.isascii():
         folded = _sub(_PIECE, _latin_word, folded, pause)
@@ -211,28 +212,18 @@ def _latin_word(match: re.Match[str]) -> str:
     if word.isascii():
         return word
     folded = word.translate(_LOOKALIKES)
-    mixed = any("a" <= char <= "z" for char in word.lower())
-    return folded if mixed or folded.isascii() else word
+    return folded if _LETTER.search(word) or folded.isascii() else word
 
 
 def _tags(text: str) -> str:
     """What is written in Unicode tag characters, which show as nothing."""
-    if text.isascii():
-        return ""
-    return "".join(chr(ord(char) - 0xE0000) for char in text if 0xE0020 <= ord(char) < 0xE007F)
+    return "".join(chr(ord(char) - 0xE0000) for run in _TAGS.findall(text) for char in run)
 
 
 def _selectors(text: str) -> str:
     """Bytes smuggled as variation selectors, as UTF-8. An emoji's own selector decodes to nothing."""
-    if text.isascii():
-        return ""
-    raw = bytearray()
-    for char in text:
-        code = ord(char)
-        if 0xFE00 <= code <= 0xFE0F:
-            raw.append(code - 0xFE00)
-        elif 0xE0100 <= code <= 0xE01EF:
-            raw.append(code - 0xE0100 + 16)
+    codes = (ord(char) for run in _SELECTORS.findall(text) for char in run)
+    raw = bytes(code - 0xFE00 if code <= 0xFE0F else code - 0xE0100 + 16 for code in codes)
     return "".join(char for char in raw.decode("utf-8", "ignore") if char.isprintable())
 
 
@@ -353,6 +344,13 @@ def _english(text: str, ways: Iterable[str] = ("",)) -> list[float]:
     return [(sum(map(p.__contains__, pairs)) / n + sum(map(w.__contains__, words)) / m) / 2 for p, w in common]
 
 
+def _english_word(word: str) -> float:
+    """`_english` of one word as it stands, in less time."""
+    low = word.lower()
+    common = sum(map(_PAIRS.__contains__, map(operator.add, low, low[1:])))
+    return (common / max(len(low) - 1, 1) + (low in _WORDS)) / 2
+
+
 def _unscrambled(text: str, pause: Pause = bool) -> tuple[str, list[str]]:
     """The text with every stretch of it turned into English that rot13, reversing or leet had hidden."""
     plain = text if all(map(_LEET_SIGNS.isdisjoint, _stretches(text, pause))) else _sub(_WORD, _unleet, text, pause)
@@ -393,8 +391,8 @@ def _unleet(match: re.Match[str]) -> str:
     if not signs or 2 * letters < signs or len(core) > 40 or core.lstrip("0123456789") in _ORDINALS:
         return word
     way, other = core.translate(_LEET), core.translate(_LEET_L)
-    [gain], [own] = _english(way), _english(core)
-    if other != way and (better := _english(other)[0]) > gain:
+    gain, own = _english_word(way), _english_word(core)
+    if other != way and (better := _english_word(other)) > gain:
         way, gain = other, better
     gain -= own
     return way + word[len(core) :] if gain > 0 or (gain == 0 and letters >= 2 * signs) else word

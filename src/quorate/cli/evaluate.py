@@ -4,14 +4,11 @@ import argparse
 import contextlib
 import json
 import os
-import sys
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
-
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from quorate.apps.evaluate.compare import REPORT, SCORES, compare, read_folder
 from quorate.apps.evaluate.figures import agreement_told, aspect_rows, interval, notes, points
@@ -22,8 +19,8 @@ from quorate.apps.evaluate.rows import read_rows
 from quorate.apps.evaluate.runner import Bench, Outcome, evaluate
 from quorate.apps.evaluate.suite import Suite, load_suite
 from quorate.apps.evaluate.summary import scores, summarise
-from quorate.cli.render import console
-from quorate.cli.rows import as_text, read_bytes, say
+from quorate.apps.report import usage_json
+from quorate.cli.rows import as_text, progress, read_bytes, say
 from quorate.cli.safe import safe
 from quorate.errors import UsageError
 from quorate.journal import Journal
@@ -53,7 +50,7 @@ async def run(args: argparse.Namespace) -> int:
         journal = stack.enter_context(Journal(args.out / JOURNAL, resume=args.resume))
         bench = _bench(app, names, base=args.suite.parent)
         try:
-            with _progress(len(rows)) as advance:
+            with progress("rows", len(rows)) as advance:
                 outcome = await evaluate(
                     suite, rows, bench=bench, journal=journal, concurrency=args.concurrency, advance=advance
                 )
@@ -133,17 +130,12 @@ def _write(folder: Path, suite: Suite, *, outcome: Outcome, report: Mapping[str,
 
 def _costs(outcome: Outcome) -> dict[str, Any]:
     """Time and money of this run; of what the journal gave, an earlier run has paid."""
-    usage = outcome.usage
     return {
         "schema": "quorate.run/1",
         "elapsed_s": round(outcome.elapsed_s, 3),
         "made": outcome.made,
         "reused": outcome.reused,
-        "calls": usage.calls,
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "cost_usd": usage.cost_usd,
-        "estimated": usage.estimated,
+        **usage_json(outcome.usage, outcome.wasted),
     }
 
 
@@ -172,9 +164,8 @@ def _told(args: argparse.Namespace, report: Mapping[str, Any], outcome: Outcome)
                 print(safe(f"{name}: {line}", lines=False))
         usage = outcome.usage
         spent = f"{outcome.made} judgements made, {outcome.reused} reused, {usage.calls} calls, {usage.tokens} tokens"
-        print(
-            f"{spent}, ${usage.cost_usd:.4f}, {outcome.elapsed_s:.1f} s; reports in {safe(str(args.out), lines=False)}"
-        )
+        spent += f", {outcome.wasted.tokens} of them wasted, ${usage.cost_usd:.4f}, {outcome.elapsed_s:.1f} s"
+        print(f"{spent}; reports in {safe(str(args.out), lines=False)}")
     for line in [*report["bad_lines"], *notes(report), *failing]:
         say(line)
     return 1 if failing or failed or report["bad_lines"] else 0
@@ -228,14 +219,3 @@ def _compared(args: argparse.Namespace) -> int:
     for line in failing:
         say(line)
     return 1 if failing else 0
-
-
-@contextlib.contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    if not sys.stderr.isatty():
-        yield lambda: None
-        return
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console(stderr=True), transient=True) as progress:
-        task = progress.add_task("rows", total=total)
-        yield lambda: progress.advance(task)

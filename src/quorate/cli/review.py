@@ -1,21 +1,19 @@
 """`quorate review`: files, folders or a change, read by many reviewers; exit codes as linters have them."""
 
 import argparse
-import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.text import Text
 
 from quorate.cli.ask import opened
 from quorate.cli.render import console
-from quorate.cli.rows import say
+from quorate.cli.rows import progress, say
 from quorate.cli.safe import safe
 from quorate.errors import ConfigError, UsageError
 from quorate.journal import Journal
@@ -57,9 +55,16 @@ async def run(args: argparse.Namespace) -> int:
     async with AsyncExitStack() as stack:
         journal = stack.enter_context(_journal(args.out, resume=args.resume)) if args.out is not None else None
         model = await _model(stack, args)
-        advance = stack.enter_context(_progress())
+        advance = stack.enter_context(progress("review", None))
         options = Options(model=model, concurrency=args.concurrency)
-        found = await review(sources, options, journal=journal, advance=advance)
+        try:
+            found = await review(
+                sources, options, journal=journal, advance=lambda done, total: advance(completed=done, total=total)
+            )
+        except BaseException:
+            if journal is not None:
+                say(f"stopped: {len(journal.results)} pieces of work done and kept; go on with --resume")
+            raise
         _write(args, found)
         if journal is not None:
             journal.finish()
@@ -111,17 +116,6 @@ def _journal(out: Path, *, resume: bool) -> Journal:
     return Journal(out.with_name(out.name + ".journal"), resume=resume)
 
 
-@contextlib.contextmanager
-def _progress() -> Iterator[Callable[[int, int], None] | None]:
-    if not sys.stderr.isatty():
-        yield None
-        return
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console(stderr=True), transient=True) as progress:
-        task = progress.add_task("review", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
 def _write(args: argparse.Namespace, found: Review) -> None:
     if args.format == "terminal" and args.out is None:
         draw(console(), found)
@@ -137,7 +131,8 @@ def _write(args: argparse.Namespace, found: Review) -> None:
         say(summary(found))
     if found.usage.calls:
         about = "about " if found.usage.estimated else ""
-        say(f"{found.usage.calls} calls, {about}{found.usage.tokens} tokens, ${found.usage.cost_usd:.4f}")
+        spent = f"{found.usage.calls} calls, {about}{found.usage.tokens} tokens, {found.wasted.tokens} of them wasted"
+        say(f"{spent}, ${found.usage.cost_usd:.4f}")
 
 
 def _text(form: str, found: Review) -> str:

@@ -12,6 +12,7 @@ def add_review_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--base-url", metavar="URL", help="let a model at this address review too")
     command.add_argument("--model", metavar="NAME", help="the model's name there (key: QUORATE_API_KEY)")
     command.add_argument("--format", choices=("terminal", "json", "markdown", "sarif"), default="terminal")
+    command.add_argument("--json", action="store_const", dest="format", const="json", help="the same as --format json")
     command.add_argument("--out", type=Path, metavar="FILE", help="write the report here; a journal stands beside it")
     command.add_argument("--fail-on", choices=("low", "medium", "high", "critical"), default="high")
     command.add_argument("--concurrency", type=int, default=8, metavar="N", help="pieces of work at once (default 8)")

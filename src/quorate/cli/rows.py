@@ -3,7 +3,6 @@
 import contextlib
 import json
 import sys
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 from quorate.cli.render import console
 from quorate.cli.safe import safe
-from quorate.engine import fan_out
 from quorate.errors import UsageError
-from quorate.events import branch
 from quorate.journal import key_of
-from quorate.merges import Collect
+from quorate.patterns import work_off
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,31 +97,32 @@ async def work(todo: Sequence[Row], one: Callable[[Row], Awaitable[None]], *, co
         concurrency: rows at once.
         done: rows that were done before, for the progress bar.
     """
-    queue = deque(todo)
-    with _progress(len(todo) + done, done) as advance:
+    with progress("rows", len(todo) + done, done=done) as advance:
 
-        async def worker() -> None:
-            while queue:
-                await one(queue.popleft())
-                advance()
+        async def counted(row: Row) -> None:
+            await one(row)
+            advance()
 
-        workers = [branch(f"worker {i}", worker, timeout_s=None) for i in range(1, min(concurrency, len(queue)) + 1)]
-        if workers:
-            async with fan_out(workers, Collect[None](len(workers)), timeout_s=None) as run_:
-                outcome = await run_.finished()
-            for error in outcome.value.errors.values():
-                raise error
+        await work_off(todo, counted, concurrency=concurrency)
 
 
 @contextlib.contextmanager
-def _progress(total: int, done: int) -> Iterator[Any]:
+def progress(what: str, total: int | None, *, done: int = 0) -> Iterator[Callable[..., None]]:
+    """A progress bar on stderr, where that is a terminal; what it gives is called whenever something is done.
+
+    Without arguments the call counts one more; `completed=` and `total=` set both anew.
+    """
     if not sys.stderr.isatty():
-        yield lambda: None
+        yield lambda **_: None
         return
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console(stderr=True), transient=True) as progress:
-        task = progress.add_task("rows", total=total, completed=done)
-        yield lambda: progress.advance(task)
+    with Progress(*columns, console=console(stderr=True), transient=True) as shown:
+        task = shown.add_task(what, total=total, completed=done)
+
+        def advance(**counts: int) -> None:
+            shown.update(task, **(counts or {"advance": 1}))  # type: ignore[arg-type]
+
+        yield advance
 
 
 def say(text: str) -> None:

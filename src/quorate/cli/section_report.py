@@ -5,10 +5,10 @@ from typing import Any
 
 from rich.text import Text
 
+from quorate.apps.report import usage_json
 from quorate.apps.sections import Part, PartReport, Report, Speed
 from quorate.cli.render import bars, console
 from quorate.cli.safe import safe
-from quorate.events import Usage
 
 SCHEMA = "quorate.sections/1"
 MAX_DRAWN = 60
@@ -41,7 +41,7 @@ def as_json(report: Report, lines: Mapping[int, tuple[int, int]], *, out: str | 
         }
         for span in report.timeline
     ]
-    told["usage"] = {**_usage(usage), "wasted_tokens": wasted.tokens, "wasted_usd": wasted.cost_usd}
+    told["usage"] = usage_json(usage, wasted)
     return told
 
 
@@ -54,7 +54,7 @@ def _row(row: PartReport, lines: Mapping[int, tuple[int, int]], report: Report) 
         "problems": list(row.problems),
         "doubled_characters_cut": report.doubled.get(row.part.number, 0),
         "took_ms": _ms(row.took_s),
-        "usage": _usage(row.usage),
+        "usage": usage_json(row.usage),
     }
 
 
@@ -77,16 +77,6 @@ def _times(speed: Speed) -> dict[str, float | None]:
         "longest_ms": speed.longest_s,
         "ideal_ms": speed.ideal_s,
         "one_after_another_ms": speed.sequential_s,
-    }
-
-
-def _usage(usage: Usage) -> dict[str, Any]:
-    return {
-        "calls": usage.calls,
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "cost_usd": usage.cost_usd,
-        "estimated": usage.estimated,
     }
 
 

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import logging
 import os
 import shutil
 import signal
@@ -22,18 +23,38 @@ from quorate.service.server import listen
 from quorate.settings import ServiceTable, load_settings
 from quorate.wiring import example_config
 
+if sys.platform != "win32":
+    import resource
+
 BACKOFF_S = 1.0
 """Seconds before a worker that died is started again."""
+MOST_FILES = 1 << 16
+"""Open files and sockets that a process asks for."""
+
+
+class _OneLine(logging.Formatter):
+    """Whatever is in a message, or in the error beside it, it is one line, and no terminal obeys it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        return safe(super().format(record), lines=False)
 
 
 async def run(args: argparse.Namespace) -> int:
     """Serve until a signal ends it; 0 after a drain."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine("quorate: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    if sys.platform == "win32":
+        raise UsageError("quorate serve needs POSIX signals and locks: run it on Linux or macOS, or in a container")
     path = (args.config if args.config is not None else example_config()).resolve()
     table = _table(args, path)
+    _raise_file_limit(table)
     with ExitStack() as files:
         place = Place(path, args.worker or f"{socket.gethostname()}:{os.getpid()}", args.shared, _lines(args, files))
         if args.socket is not None:
             sock = socket.socket(fileno=args.socket)
+            asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _orphaned)
             await serve_on(sock, place, table, ready=lambda _service: None)
             return 0
         sock = listen(table.host, table.port)
@@ -44,6 +65,27 @@ async def run(args: argparse.Namespace) -> int:
             await serve_on(sock, place, table, ready=lambda _service: _ready(table, sock, as_json=args.json))
             return 0
         return await _Workers(sock, table, args).run()
+
+
+def _raise_file_limit(table: ServiceTable) -> None:
+    """Take as many sockets as are allowed: the usual 1024 are used up before the queue is, and then calls fail."""
+    if sys.platform == "win32":
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    # The caller's line, two checks and the answer; and those that wait, the store and the log.
+    needed = 4 * table.max_running + table.max_queued + 100
+    if 0 <= soft < needed:
+        logging.warning("%d open files are allowed, %d may be needed: raise the limit (ulimit -n)", soft, needed)
+
+
+def _orphaned() -> None:
+    """Who started this worker has ended, however: drain and end, or the next one finds the address taken."""
+    asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _table(args: argparse.Namespace, path: Path) -> ServiceTable:
@@ -123,6 +165,7 @@ class _Workers:
                 if not self._signals:
                     print(f"quorate: worker {name} ended with {child.returncode}; starting it again", file=sys.stderr)
                     await clock.sleep(BACKOFF_S)
+                if not self._signals:
                     await self._start(name, shared)
             await clock.sleep(0.1)
 
@@ -137,15 +180,23 @@ class _Workers:
             options += ["--log", str(self._args.log)]
         command = [sys.executable, "-m", "quorate", "serve", *options]
         # A group of its own: a Ctrl-C at the terminal reaches the workers through us, once.
-        self._children[name] = await asyncio.create_subprocess_exec(*command, pass_fds=(fd,), start_new_session=True)
+        # Its standard input is a pipe of ours that nobody writes to: when it ends, so have we.
+        child = await asyncio.create_subprocess_exec(
+            *command, pass_fds=(fd,), stdin=asyncio.subprocess.PIPE, start_new_session=True
+        )
+        self._children[name] = child
+        if self._signals:  # It came while this one was being started.
+            child.send_signal(signal.SIGTERM)
 
     def _stop(self) -> None:
         self._signals += 1
+        self._sock.close()  # Or whoever connects now would wait for workers that take nobody any more.
         self._tell(signal.SIGTERM)
 
     def _again(self) -> None:
         # One worker proposes, all of them follow.
-        for child in list(self._children.values())[:1]:
+        living = [child for child in self._children.values() if child.returncode is None]
+        for child in living[:1]:
             child.send_signal(signal.SIGHUP)
 
     def _tell(self, number: signal.Signals) -> None:

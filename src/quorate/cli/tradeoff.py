@@ -5,6 +5,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -128,6 +129,20 @@ def _row(y: float) -> int:
     return round(min(max(y, 0.0), 1.0) * HEIGHT)
 
 
+def _plot_bars(axes: Any, plot: Plot) -> None:
+    """Points with what is uncertain about them; those at one place share a label."""
+    names: dict[tuple[float, float], list[str]] = {}
+    for bar in plot.bars:
+        x, y = max(bar.at[0], plot.floor), bar.at[1]
+        spread = [[y - bar.y_range[0]], [bar.y_range[1] - y]]
+        beyond = [[0.0], [max(bar.x_high - x, 0.0)]]
+        axes.errorbar([x], [y], xerr=beyond, yerr=spread, color="#0b2f5c", lw=1, fmt="o", ms=4, capsize=3)
+        names.setdefault((x, y), []).append(bar.name)
+    for place, shared in names.items():
+        words = ", ".join(shared)
+        axes.annotate(words, place, xytext=(4, 4), textcoords="offset points", fontsize=9, color="#0b2f5c")
+
+
 def save_plot(path: Path, plot: Plot, *, title: str) -> None:
     """Save the same as a picture; `path` says by its ending of which kind.
 
@@ -153,12 +168,7 @@ def save_plot(path: Path, plot: Plot, *, title: str) -> None:
         axes.axvline(plot.target, color="#444444", ls="--", lw=1)
         axes.text(plot.target * 1.08, 0.0, f"promised: at most {100 * plot.target:g} %", fontsize=9, color="#444444")
     axes.step([*xs, 1.0], [*(y for _, y in plot.curve), plot.curve[-1][1]], where="post", color="#1f5fa8", lw=1.8)
-    for bar in plot.bars:
-        x, y = max(bar.at[0], plot.floor), bar.at[1]
-        spread = [[y - bar.y_range[0]], [bar.y_range[1] - y]]
-        beyond = [[0.0], [max(bar.x_high - x, 0.0)]]
-        axes.errorbar([x], [y], xerr=beyond, yerr=spread, color="#0b2f5c", lw=1, fmt="o", ms=4, capsize=3)
-        axes.annotate(bar.name, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=9, color="#0b2f5c")
+    _plot_bars(axes, plot)
     for x, y, words in plot.chosen:
         at = max(x, plot.floor)
         axes.plot([at], [y], marker="D", ms=8, color="#b5179e", mec="white", zorder=5, clip_on=False)

@@ -1,5 +1,6 @@
 """The ASGI app: which route is answered by whom. A page for people would be one more route here."""
 
+import logging
 from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
@@ -10,14 +11,17 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from quorate.engine import in_thread, observers
-from quorate.errors import QuorateError
+from quorate.errors import ClientGone, QuorateError
 from quorate.service import admin, verdicts
 from quorate.service.callers import Caller
 from quorate.service.chat import ROUTE, chat
 from quorate.service.exchange import JSON, Exchange
 from quorate.service.replies import Trouble
 from quorate.service.state import Service
+from quorate.telemetry import request_id
 from quorate.telemetry.metrics import CONTENT_TYPE
+
+log = logging.getLogger("quorate.service")
 
 Body = bytes | tuple[int, bytes]
 Asked = Callable[[Service, Exchange, Caller], Awaitable[Body]]
@@ -49,14 +53,22 @@ class _Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         observers.set(self._service.observers)
         exchange = Exchange(scope, receive, send)
-        with self._service.request(exchange):
+        request_id.set(exchange.id)
+        try:
             await self._handle(self._service, exchange)
+        except Exception as error:
+            log.error("request %s broke: %r", exchange.id, error)
+            await exchange.fail(Trouble(500, f"the service broke; it knows this as {exchange.id}", "api_error"))
+        finally:
+            self._service.responded(exchange)
 
 
 def _keyed(ask: Asked) -> Callable[[Service, Exchange], Awaitable[None]]:
     async def handle(service: Service, exchange: Exchange) -> None:
         try:
             said = await ask(service, exchange, service.callers.of(exchange))
+        except ClientGone:
+            return
         except QuorateError as error:
             await exchange.fail(Trouble.of(error))
         else:
@@ -80,8 +92,9 @@ async def _say(exchange: Exchange, said: Body) -> None:
 async def _metrics(service: Service, exchange: Exchange) -> None:
     """Figures for Prometheus; where there are keys they take the right `details`, since they tell checks apart."""
     try:
+        caller = service.callers.of(exchange)
         if service.callers.keyed:
-            service.callers.of(exchange).need("details")
+            caller.need("details")
     except QuorateError as error:
         await exchange.fail(Trouble.of(error))
         return
@@ -112,6 +125,7 @@ def asgi(service: Service) -> ASGIApp:
         *(route(path, method, _open(ask)) for (method, path), ask in OPEN.items()),
     ]
     others = Starlette(routes=routes, exception_handlers={404: _unknown, 405: _unknown})
+    others.router.redirect_slashes = False  # Where to would be what the caller's Host header says.
 
     async def entrance(scope: Scope, receive: Receive, send: Send) -> None:
         # Middleware and router are for those who have the time.

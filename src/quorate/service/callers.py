@@ -105,7 +105,8 @@ def _hostname(value: str) -> str:
     """The host of `host:port`, lower case, without brackets."""
     value = value.strip().lower()
     if value.startswith("["):
-        return value[1:].partition("]")[0]
+        inside, _, rest = value[1:].partition("]")
+        return inside if not rest or rest.startswith(":") else value
     return value.partition(":")[0].rstrip(".")
 
 

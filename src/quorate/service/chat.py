@@ -5,6 +5,7 @@ looked up where it carries a tool's result, it goes through the front door, its 
 then the first byte goes out. A caller who leaves cancels all of it.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -33,6 +34,7 @@ ROUTE = "/v1/chat/completions"
 HELD = b": held\n\n"
 """The comment that keeps a line open while an answer is held."""
 BLOCKED = "content_filter"
+_DUST = 1e-6
 KEPT_BYTES = 1 << 18
 """Of a relayed answer, for its record."""
 
@@ -45,8 +47,9 @@ async def chat(service: Service, exchange: Exchange) -> None:
         with service.configs.use() as live:
             raw = await exchange.json(live.limits.max_body)
             request = understood(raw, live)
-            async with leaving(exchange.gone), service.room(caller, live) as use:
-                await _Passage(service, live, exchange, caller=caller, request=request, use=use).run()
+            with service.trace(caller, exchange):
+                async with leaving(exchange.gone), service.room(caller, live) as use:
+                    await _Passage(service, live, exchange, caller=caller, request=request, use=use).run()
     except ClientGone:
         return  # Its passage has noted it; there is nobody to tell.
     except QuorateError as error:
@@ -80,6 +83,7 @@ class _Passage:
         self._prefix: str | None = None
         self._name = _conversation_of(exchange, request)
         self._recorded = False
+        self._decision: Decision | None = None
         self._reply: list[str] = []
         self._raw: list[bytes] = []
         self._kept = 0
@@ -101,13 +105,10 @@ class _Passage:
                 await self._record(decision)
                 await self._out(response, decision)
             outcome = "done"
-        except ClientGone:
-            outcome = "abandoned"
-            raise
         except QuorateError as error:
             self._error = error
             raise
-        except BaseException:
+        except asyncio.CancelledError:
             outcome = "abandoned"
             raise
         finally:
@@ -130,12 +131,17 @@ class _Passage:
         self._name = turn.conversation
 
     async def _while_held(self, wait: Callable[[], Awaitable[T]]) -> T:
-        """Wait; meanwhile a comment goes out now and then, where the caller's line would be cut without."""
-        if not self._keepalive_s:
+        """Wait; meanwhile a comment goes out now and then, where the caller's line would be cut without.
+
+        Comments keep to multiples of their time after the request, so that theirs tells nothing of the decision's.
+        """
+        every_s, begun_s = self._keepalive_s, self._exchange.begun_s
+        if not every_s:
             return await wait()
         while True:
+            gone_s = clock.now() - begun_s
             try:
-                with clock.timeout(self._keepalive_s):
+                with clock.timeout((int(gone_s / every_s + _DUST) + 1) * every_s - gone_s):
                     return await wait()
             except TimeoutError:
                 await self._start("pending")
@@ -152,7 +158,7 @@ class _Passage:
     async def _out(self, response: Response, decision: Decision) -> None:
         """Let out what was decided on."""
         if decision.decision != "admit":
-            await self._service.floor(self._exchange.begun_s, self._live)
+            await self._while_held(lambda: self._service.floor(self._exchange.begun_s, self._live))
             await self._told(str(decision.reply), decision.decision)
         elif self._relayed:
             await self._relay(response)
@@ -239,6 +245,7 @@ class _Passage:
 
     async def _record(self, decision: Decision) -> None:
         """Write the decision down before anything of it goes out."""
+        self._decision = decision
         asked, live = self._asked, self._live
         verdicts = verdicts_json(decision)
         turn = None
@@ -253,7 +260,7 @@ class _Passage:
             route=ROUTE,
             decision=decision.decision,
             decided_by=decision.decided_by,
-            why=decision.why + (f"; waited for the verdict: {self._use.lost}" if self._use.lost else ""),
+            why=f"{decision.why}; answered late: {self._use.lost}" if self._use.lost else decision.why,
             verdicts=verdicts,
             config=live.digest,
             config_version=live.version,
@@ -266,14 +273,21 @@ class _Passage:
             reply=decision.reply,
             turn=turn,
         )
-        await self._service.store.decided(record)
+        # Also where the caller leaves meanwhile it is written; only an error of the store's says that it is not.
         self._recorded = True
+        try:
+            await self._service.store.decided(record)
+        except QuorateError:
+            self._recorded = False
+            raise
 
     async def _ended(self, response: Response, outcome: Outcome) -> None:
         """Note the end, for the store and for the figures; where the caller left before the decision, that too."""
         timeline, service = response.run.timeline, self._service
         wasted = self._use.wasted = timeline.wasted
-        decision = response.report() if response.run.decision is not None else None
+        decision = self._decision
+        if decision is None or self._live.app.door.observed:  # The rows of observed checks come late.
+            decision = response.report() if response.run.decision is not None else None
         if not self._recorded and outcome == "abandoned":
             await service.store.decided(self._undecided())
             self._recorded = True

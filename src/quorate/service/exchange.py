@@ -83,27 +83,20 @@ class Exchange:
         length = self.header(b"content-length")
         if length.isdigit() and int(length) > limit:
             raise BadRequest(f"the body has {int(length)} bytes, allowed are {limit}", status=413)
-        message = await self._next()
-        if not message.get("more_body"):
-            return self._bounded(message.get("body", b""), limit)
-        chunks = [message.get("body", b"")]
-        size = len(chunks[0])
+        chunks: list[bytes] = []
+        size, more = 0, True
         try:
             with clock.timeout(BODY_S):
-                while message.get("more_body"):
+                while more and size <= limit:
                     message = await self._next()
                     chunks.append(message.get("body", b""))
                     size += len(chunks[-1])
-                    if size > limit:
-                        break
+                    more = message.get("more_body", False)
         except TimeoutError as error:
             raise BadRequest(f"the body did not come within {BODY_S:.0f} s", status=408) from error
-        return self._bounded(b"".join(chunks), limit)
-
-    def _bounded(self, body: bytes, limit: int) -> bytes:
-        if len(body) > limit:
+        if size > limit:
             raise BadRequest(f"the body is longer than the allowed {limit} bytes", status=413)
-        return body
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def _next(self) -> Any:
         message = await self._receive()

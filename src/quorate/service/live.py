@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from quorate.apps.answer import Answerer, Effects
 from quorate.apps.relay import RelayAnswer
+from quorate.service.limits import Allowance
 from quorate.service.wire import Asked, BadRequest
 from quorate.settings import ServiceTable
 from quorate.wiring import App
@@ -24,12 +25,17 @@ class Live:
         digest: of the config's text and mode.
         version: its number in the store.
         users: requests that run on it.
+        allowance: of a key that has no bounds of its own.
     """
 
     app: App
     digest: str
     version: int
     users: int = 0
+    allowance: Allowance = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.allowance = Allowance(**self.limits.keys.model_dump())
 
     @property
     def limits(self) -> ServiceTable:
@@ -62,7 +68,7 @@ class Live:
         effects: Effects = "none" if upstream.effects == "none" and asked.acts is None else "unknown"
 
         def body(numbers: Sequence[int]) -> bytes:
-            return asked.body(name, numbers)
+            return asked.body(name, numbers, canary=self.app.canary)
 
         return RelayAnswer(relay, body, stream=asked.stream, effects=effects, windowing=self.app.windowing)
 

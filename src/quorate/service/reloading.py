@@ -6,6 +6,7 @@ What a worker cannot build it does not swap: the last good config stays, and the
 """
 
 import hashlib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from quorate.wiring.serving import close_app, open_app, parsed
 
 LOOK_S = 0.25
 """Seconds between two looks for a newer config."""
+BEAT_S = 0.5
+"""Seconds between two signs of life."""
 LIVE_S = 3.0
 """A worker that has not been heard of for so many seconds is gone."""
 FOLLOW_S = 5.0
@@ -100,6 +103,7 @@ class Follower:
     def __init__(self, store: Store, configs: Configs, path: Path, *, worker: str) -> None:
         self._store, self._configs, self._path, self.worker = store, configs, path, worker
         self._tried = 0
+        self._told = (-math.inf, "")
         self.error = ""
         self.behind_s: float | None = None
         self.heard_s = clock.now()
@@ -121,8 +125,10 @@ class Follower:
                 swapped = await self._follow(number)
         else:
             self.behind_s, self.error = None, ""
-        version = self._configs.live.version
-        await self._store.beat(self.worker, version=version, ready=self.ready, error=self.error)
+        if swapped or self.error != self._told[1] or clock.now() - self._told[0] >= BEAT_S:
+            version = self._configs.live.version
+            await self._store.beat(self.worker, version=version, ready=self.ready, error=self.error)
+            self._told = (clock.now(), self.error)
         await self._configs.tidy()
         return swapped
 
@@ -134,10 +140,14 @@ class Follower:
         try:
             self._configs.swap(await opened(self._path, active))
         except QuorateError as error:
-            self.error = str(error)
+            self.error = f"{_of(number)}{error}"
             return False
         self.behind_s, self.error = None, ""
         return True
+
+
+def _of(version: int) -> str:
+    return f"version {version}: "
 
 
 async def followed(store: Store, version: int) -> dict[str, Any]:
@@ -152,7 +162,8 @@ async def followed(store: Store, version: int) -> dict[str, Any]:
         # Whoever builds a config may be silent for so long that it is held for gone: it has not followed all the same.
         seen |= {worker.worker: worker for worker in await store.workers(LIVE_S)}
         pending = [worker for worker in seen.values() if worker.version != version]
-        failed = [worker for worker in pending if worker.error]
+        # What it says of an older version says nothing of this one.
+        failed = [worker for worker in pending if worker.error.startswith(_of(version))]
         if not pending or len(failed) == len(pending) or clock.now() >= limit_s:
             break
         await clock.sleep(0.05)

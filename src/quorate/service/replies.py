@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from quorate.errors import LimitExceeded, ModelRefused, ModelUnavailable, QuorateError
+from quorate.errors import (
+    DeadlineExceeded,
+    LimitExceeded,
+    ModelError,
+    ModelRefused,
+    ModelUnavailable,
+    QuorateError,
+    RateLimited,
+    StoreError,
+)
 from quorate.models import ToolCallDelta
 
 DONE = b"data: [DONE]\n\n"
@@ -112,6 +121,22 @@ def _data(whole: Mapping[str, Any]) -> bytes:
     return b"data: " + json.dumps(whole).encode() + b"\n\n"
 
 
+def _plainly(error: QuorateError) -> str:
+    if isinstance(error, RateLimited):
+        return "the upstream takes no more requests for the moment"
+    if isinstance(error, ModelRefused):
+        return "the upstream refused the service's own request"
+    if isinstance(error, ModelUnavailable):
+        return "the upstream cannot be reached or does not answer: try again later"
+    if isinstance(error, ModelError):
+        return "the upstream's answer broke off or is none"
+    if isinstance(error, StoreError):
+        return "the service cannot write its decision down: try again later"
+    if isinstance(error, DeadlineExceeded):
+        return "the request took too long: try again later"
+    return "the service broke: its operator can find this request by its x-request-id"
+
+
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """An error as the caller is told it.
@@ -140,9 +165,13 @@ class Trouble:
         if isinstance(error, ModelRefused):
             # Others speak of us: a wrong key or address of ours is nothing that the caller could mend.
             status = error.status if error.status in PASSED else 502
-            message = message if status != 502 else "the upstream refused the service's own request"
+        if status >= 500 or isinstance(error, RateLimited):
+            # Its own words name hosts and databases, and quote what no check has read.
+            message = _plainly(error)
         if isinstance(error, LimitExceeded | ModelUnavailable):
             after_s = error.retry_after_s
+        if status in (429, 503) and after_s is None:
+            after_s = 1.0
         code, param = getattr(error, "code", None), getattr(error, "param", None)
         if status == 429:
             code = code or "rate_limit_exceeded"

@@ -1,6 +1,7 @@
 """A whole serving process: everything opened in order, its long-lived jobs supervised, everything closed again."""
 
 import gc
+import itertools
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -13,8 +14,9 @@ from typing import TextIO
 
 from threadpoolctl import threadpool_limits
 
-from quorate.engine import Observer, abandoned_tasks, clock, supervised
-from quorate.errors import QuorateError, UsageError
+from quorate.apps.frontdoor import ANSWER
+from quorate.engine import Observer, abandoned_tasks, clock, in_thread, supervised
+from quorate.errors import QuorateError, StoreError, UsageError
 from quorate.service.admission import Admission
 from quorate.service.app import ROUTES, asgi
 from quorate.service.callers import Callers, is_loopback
@@ -28,6 +30,7 @@ from quorate.store import Store
 from quorate.telemetry import JsonLog, names
 from quorate.telemetry.metrics import Metrics
 from quorate.telemetry.shared import Shared
+from quorate.telemetry.traces import ModelCall, Traces, open_traces
 from quorate.wiring.serving import store_url
 
 COLLECT_AFTER = (20_000, 20, 50)
@@ -98,7 +101,14 @@ async def running(place: Place, table: ServiceTable) -> AsyncIterator[Service]:
         stack.push_async_callback(configs.close)
         metrics = Metrics(Shared(place.shared) if place.shared is not None else None)
         stack.callback(metrics.close)
-        observers: tuple[Observer, ...] = (lines,) if lines is not None else ()
+        observers: list[Observer] = [lines] if lines is not None else []
+        if table.traces is not None:
+            traces = open_traces(table.traces, calls=partial(_call, configs), ratio=table.traces_share)
+            stack.push_async_callback(_closed, traces)
+            metrics.losses("traces", lambda: traces.lost)
+            observers.append(traces)
+        if lines is not None:
+            metrics.losses("log", lambda: lines.lost)
         service = Service(
             place.path,
             configs,
@@ -108,8 +118,9 @@ async def running(place: Place, table: ServiceTable) -> AsyncIterator[Service]:
             metrics,
             Admission(max_running=table.max_running, max_queued=table.max_queued),
             KeyLimits(),
-            observers,
+            tuple(observers),
         )
+        store.watched(metrics)
         _gauges(service)
         _know(service)
         await _follow_once(service)
@@ -118,11 +129,29 @@ async def running(place: Place, table: ServiceTable) -> AsyncIterator[Service]:
             yield service
 
 
+def _call(configs: Configs, branch: str) -> ModelCall | None:
+    """What a branch calls, for its span: a model, or the upstream."""
+    app = configs.live.app
+    if branch == ANSWER and app.relay is not None:
+        return ModelCall(app.relay.where)
+    table = app.settings.checks.get(branch)
+    named = table.models[-1] if table is not None and isinstance(table.models[-1], str) else None
+    model = app.models.get(named) if named is not None else None
+    return ModelCall(model.name) if model is not None else None
+
+
+async def _closed(traces: Traces) -> None:
+    """Sending what is left may take seconds: not on the loop."""
+    await in_thread(lambda _stop: traces.close(), lane="long")
+
+
 def _know(service: Service) -> None:
     app = service.configs.live.app
-    branches = [*app.door.checks, "answer"]
+    branches = [*app.door.checks, *app.door.output, ANSWER]
     upstreams = [*app.paces, *app.breakers]
-    service.metrics.know(checks=app.door.checks, branches=branches, upstreams=upstreams, routes=ROUTES)
+    service.metrics.know(
+        checks=[*app.door.checks, *app.door.output], branches=branches, upstreams=upstreams, routes=ROUTES
+    )
 
 
 def _gauges(service: Service) -> None:
@@ -157,22 +186,32 @@ def _sample(service: Service) -> None:
     )
 
 
-async def _follow_once(service: Service) -> None:
+async def _follow_once(service: Service, *, keys: bool = True) -> None:
     if await service.follower.look():
         service.metrics.reloaded("loaded")
         _know(service)
-    service.callers.refresh(await service.store.keys())
     _sample(service)
+    if not keys:
+        return
+    service.callers.refresh(await service.store.keys())
     names_ = sorted(worker.worker for worker in await service.store.workers(LIVE_S))
     mine = names_.index(service.follower.worker) if service.follower.worker in names_ else None
     service.keys.share(max(1, len(names_)), mine)
 
 
 async def _follow(service: Service) -> None:
-    """Follow the config in force and the keys."""
-    while True:
+    """Follow the config in force and the keys; while the store is away, look on for its return."""
+    told = ""
+    for number in itertools.count(1):
         await clock.sleep(LOOK_S)
-        await _follow_once(service)
+        try:
+            await _follow_once(service, keys=number % 2 == 0)
+        except StoreError as error:
+            if str(error) != told:
+                log.error("the store is away; the config and the keys stay as they are: %s", error)
+            told = str(error)
+        else:
+            told = ""
 
 
 async def _expire(service: Service) -> None:

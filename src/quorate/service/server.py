@@ -20,6 +20,8 @@ MAX_HEAD = 64 * 1024
 """Bytes of a request's line and headers."""
 HEAD_S = 10.0
 """Seconds that they may take to arrive."""
+TAKE_S = 30.0
+"""Seconds in which a client must take some of what waits for it."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -42,9 +44,13 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class _Bounded(HttpToolsProtocol):
-    """A head that is too long, or takes too long, ends its connection: uvicorn itself bounds neither."""
+    """A head that is too long or too slow ends its connection, and so does a reply that nobody takes.
 
-    _in_head, _head, _late = False, 0, None
+    uvicorn itself bounds none of them. Nor does it read while a request waits behind one that runs, and then it does
+    not see that the client leaves: here such a request is not taken, and the connection ends after the one that runs.
+    """
+
+    _in_head, _head, _late, _stuck, _deaf = False, 0, None, None, False
 
     def connection_made(self, transport: Any) -> None:
         """Start the time that the first head has."""
@@ -54,10 +60,24 @@ class _Bounded(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop it."""
         self._on_time()
+        self._taken()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """So much waits for the client that the reply stops: its room is not its own for ever."""
+        super().pause_writing()
+        self._taken()
+        self._stuck = self.loop.call_later(TAKE_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It has taken something."""
+        self._taken()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Count what belongs to a head."""
+        if self._deaf:
+            return
         super().data_received(data)
         if self._in_head and not self.transport.is_closing():
             self._head += len(data)
@@ -75,12 +95,34 @@ class _Bounded(HttpToolsProtocol):
         """It has ended in time."""
         self._in_head = False
         self._on_time()
+        if self._deaf:
+            return
+        runs = self.cycle
         super().on_headers_complete()
+        if self.pipeline:
+            self.pipeline.clear()
+            self._deaf, self.cycle, runs.keep_alive = True, runs, False
+            self.flow.resume_reading()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of a body."""
+        if not self._deaf:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request is whole."""
+        if not self._deaf:
+            super().on_message_complete()
 
     def _on_time(self) -> None:
         if self._late is not None:
             self._late.cancel()
             self._late = None
+
+    def _taken(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
 
 
 class _Server(uvicorn.Server):

@@ -1,7 +1,7 @@
 """What one serving process holds, and what it counts."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,8 +16,8 @@ from quorate.service.limits import Allowance, KeyLimits, Use
 from quorate.service.live import Configs, Live
 from quorate.service.reloading import Follower
 from quorate.store import Store
-from quorate.telemetry import request_id
 from quorate.telemetry.metrics import Metrics
+from quorate.telemetry.traces import following
 
 _WHOLE = frozenset(("per_minute", "concurrency", "waste_tokens"))
 _SHARES = frozenset(("waste_usd", "refusal_share"))
@@ -58,17 +58,18 @@ class Service:
         """How far the limits of keys reach."""
         return f"the whole deployment: divided by its {self.keys.workers} live workers, as the store knows them"
 
-    @contextmanager
-    def request(self, exchange: Exchange) -> Iterator[None]:
-        """Count a request, and give its id to what runs for it."""
-        token = request_id.set(exchange.id)
-        try:
-            yield
-        finally:
-            request_id.reset(token)
-            self.metrics.responded(
-                route=exchange.path, status=exchange.status or 499, elapsed_s=clock.now() - exchange.begun_s
-            )
+    def responded(self, exchange: Exchange) -> None:
+        """Count a request."""
+        self.metrics.responded(
+            route=exchange.path, status=exchange.status or 499, elapsed_s=clock.now() - exchange.begun_s
+        )
+
+    def trace(self, caller: Caller, exchange: Exchange) -> AbstractContextManager[None]:
+        """Within it, runs belong to the caller's own trace, where the caller may see details."""
+        if "details" not in caller.rights or b"traceparent" not in exchange.headers:
+            return nullcontext()
+        carrier = {name: exchange.header(name.encode()) for name in ("traceparent", "tracestate")}
+        return following({name: value for name, value in carrier.items() if value})
 
     @asynccontextmanager
     async def room(self, caller: Caller, live: Live) -> AsyncIterator[Use]:
@@ -120,9 +121,8 @@ class Service:
 
 def _allowance(caller: Caller, live: Live) -> Allowance:
     """The bounds of a key: its own where it has one, else the config's."""
-    table = live.limits.keys
     if not caller.limits:
-        return Allowance(table.per_minute, table.concurrency, table.waste_tokens, table.waste_usd, table.refusal_share)
+        return live.allowance
     own = {name: value for name, value in caller.limits.items() if name in _WHOLE or name in _SHARES}
     whole = {name: int(value) if name in _WHOLE else value for name, value in own.items()}
-    return Allowance(**{**table.model_dump(), **whole})
+    return Allowance(**{**live.limits.keys.model_dump(), **whole})

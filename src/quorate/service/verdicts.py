@@ -12,6 +12,7 @@ from quorate.apps.report import as_json
 from quorate.apps.windowed import AnswerBlocked, Piece, Windowed
 from quorate.checks import Conversation
 from quorate.checks.conversation import Part
+from quorate.engine import leaving
 from quorate.errors import UsageError
 from quorate.models.local.moderation import HARMS
 from quorate.service.callers import Caller
@@ -40,7 +41,7 @@ async def checks(service: Service, exchange: Exchange, caller: Caller) -> bytes:
         if not isinstance(every, bool):
             raise BadRequest("evaluate_all: allowed are true and false", param="evaluate_all")
         conversation = _conversation(data)
-        async with service.room(caller, live):
+        async with leaving(exchange.gone), service.room(caller, live):
             decision = await live.app.door.decide(conversation, evaluate_all=every)
         await _record(service, exchange, live, caller=caller, decision=decision, messages=_messages(conversation))
     return json.dumps(as_json(decision)).encode()
@@ -70,7 +71,7 @@ async def guardrail(service: Service, exchange: Exchange, caller: Caller) -> byt
         if kind != "request":
             raise BadRequest("input_type: allowed are request and response", param="input_type")
         conversation = _guarded(data)
-        async with service.room(caller, live):
+        async with leaving(exchange.gone), service.room(caller, live):
             decision = await live.app.door.decide(conversation)
         await _record(service, exchange, live, caller=caller, decision=decision, messages=_messages(conversation))
     if decision.decision == "admit":
@@ -80,17 +81,21 @@ async def guardrail(service: Service, exchange: Exchange, caller: Caller) -> byt
 
 def _guarded(data: Mapping[str, Any]) -> Conversation:
     """What LiteLLM sends of a request: its messages where it knows them, its texts otherwise, and its tools."""
-    messages, texts = data.get("structured_messages"), data.get("texts")
-    if not messages and texts is not None:
-        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise BadRequest("texts: allowed is a list of texts", param="texts")
-        messages = [{"role": "user", "content": text} for text in texts]
-    if not messages:
+    messages, texts = data.get("structured_messages") or [], data.get("texts") or []
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise BadRequest("texts: allowed is a list of texts", param="texts")
+    if not isinstance(messages, list):
+        raise BadRequest("structured_messages: allowed is a list of messages", param="structured_messages")
+    if not messages and not texts:
         raise BadRequest("give structured_messages or texts", param="texts")
     try:
-        parts = list(Conversation.of(messages).parts)
+        known = Conversation.of(messages).parts if messages else ()
     except UsageError as error:
         raise BadRequest(str(error), param="structured_messages") from error
+    # LiteLLM takes texts out of messages; whatever it has beside them is read too, before what is to be answered.
+    read = {line for part in known for line in part.text.split("\n")}
+    rest = [{"role": "user", "content": text} for text in texts if not read.issuperset(text.split("\n"))]
+    parts = [*(Conversation.of(rest).parts if rest else ()), *known]
     if data.get("images"):
         parts.insert(0, Part("customer", "", unread="image_url"))
     words = strings(data.get("tools") or [])
@@ -101,7 +106,7 @@ def _guarded(data: Mapping[str, Any]) -> Conversation:
 
 async def moderations(service: Service, exchange: Exchange, caller: Caller) -> bytes:
     """Is it appropriate? In the shape of OpenAI's moderations, by the config's moderation check or our own."""
-    caller.need("call")
+    caller.need("details")  # Scores and categories tell what to change until a check passes.
     with service.configs.use() as live:
         data = parse(await exchange.json(live.limits.max_body))
         texts = data.get("input")
@@ -111,7 +116,7 @@ async def moderations(service: Service, exchange: Exchange, caller: Caller) -> b
         if len(texts) > MOST_INPUTS:
             raise BadRequest(f"input: found {len(texts)} texts, allowed are {MOST_INPUTS}", param="input")
         judge = _moderator(live)
-        async with service.room(caller, live):
+        async with leaving(exchange.gone), service.room(caller, live):
             results = [_result(await judge.moderate(text, evaluate_all=True)) for text in texts]
     said = {"id": f"modr-{secrets.token_hex(12)}", "model": "quorate", "results": results}
     return json.dumps(said).encode()
@@ -188,7 +193,7 @@ async def _response(
     pieces += [Piece("calls", text) for text in strings(data.get("tool_calls") or [])]
     size = live.limits.max_body
     windows = Windowed(_nowhere, output, conversation, window_chars=size, overlap_chars=0, held_bytes=size)
-    async with service.room(caller, live):
+    async with leaving(exchange.gone), service.room(caller, live):
         try:
             await windows.frame(b"", pieces)
             await windows.end()

@@ -7,12 +7,14 @@ sent. What is not known is refused by name, never passed on.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from quorate.checks import Conversation
 from quorate.checks.conversation import Part
+from quorate.checks.leak import marked
 from quorate.errors import UsageError
 from quorate.settings import ServiceTable
 
@@ -30,9 +32,12 @@ SEARCH = ("web_search_options",)
 """Server-side searches: they act on the world, so the answer waits for the verdict."""
 HISTORY = ("previous_response_id", "conversation", "thread_id", "thread", "assistant_id")
 """History that the server holds and no check has seen."""
+MAX_DEPTH = 100
+"""Levels of lists and objects in a body."""
 _MESSAGE = frozenset(
     ("role", "content", "name", "tool_calls", "tool_call_id", "function_call", "refusal", "annotations")
 )
+_SYSTEM = ("system", "developer")
 _ANSWERED = ("tool", "function")
 
 
@@ -81,10 +86,18 @@ class Asked:
         """Whether it ends in a tool's result, so that the turn was judged before."""
         return self.messages[-1]["role"] in _ANSWERED
 
-    def body(self, model: str, numbers: Sequence[int]) -> bytes:
-        """The request as it is sent on: under the upstream's own name of the model, with these of the messages."""
-        kept = dict.fromkeys(numbers)
-        messages = [self.messages[number] for number in kept]
+    def body(self, model: str, numbers: Sequence[int], *, canary: str | None = None) -> bytes:
+        """The request as it is sent on: under the upstream's own name of the model, with these of the messages.
+
+        Args:
+            model: the upstream's name.
+            numbers: of the messages; each is sent once.
+            canary: a marker for the first message of the system's, or None.
+        """
+        messages = [self.messages[number] for number in dict.fromkeys(numbers)]
+        first = next((at for at, message in enumerate(messages) if message["role"] in _SYSTEM), None)
+        if canary is not None and first is not None and isinstance(text := messages[first]["content"], str):
+            messages[first] = {**messages[first], "content": marked(text, canary)}
         try:
             return json.dumps({"model": model, **self.params, "messages": messages}, allow_nan=False).encode()
         except ValueError as error:
@@ -117,17 +130,27 @@ def parse(raw: bytes) -> dict[str, Any]:
         raise BadRequest("the body is not JSON, or is nested too deeply: send one JSON object") from error
     if not isinstance(data, dict):
         raise BadRequest("the body is JSON, but no object")
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _deep(data):
+        raise BadRequest(f"the body is nested too deeply: allowed are {MAX_DEPTH} levels")
     if b"\\ud" in raw or b"\\uD" in raw:
         text = json.dumps(data, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         return dict(json.loads(text))
     return data
 
 
+def _deep(data: Any) -> bool:
+    """Whether a value is nested beyond `MAX_DEPTH`: whoever writes it again needs a level of the stack for each."""
+    level = [data]
+    for _ in range(MAX_DEPTH):
+        inner = (value for item in level for value in (item.values() if isinstance(item, dict) else item))
+        level = [value for value in inner if isinstance(value, dict | list)]
+    return bool(level)
+
+
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise BadRequest(f"the field {twice[:60]!r} stands there twice")
     return found
 
@@ -203,8 +226,8 @@ def _messages(value: Any, limits: ServiceTable) -> list[dict[str, Any]]:
 def _message(message: Any, where: str) -> dict[str, Any]:
     if not isinstance(message, Mapping):
         raise BadRequest(f"{where}: a message is an object with role and content", param=where)
-    for name in message:
-        if name not in _MESSAGE:
+    for name, value in message.items():
+        if name not in _MESSAGE and value is not None:  # Clients send messages back with empty fields of their own.
             raise BadRequest(f"{where}.{name[:60]}: is not a field of a message", param=f"{where}.{name[:60]}")
     sent = {name: value for name, value in message.items() if value is not None and name != "annotations"}
     if "refusal" in sent:  # What an assistant said in place of its content is its content.

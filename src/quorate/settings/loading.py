@@ -123,7 +123,7 @@ def _unresolved(raw: dict[str, Any], base: Path) -> list[str]:
         found = ", ".join(sorted(ca_files))
         problems.append(f"models.*.ca_file: found {found}; all models share one session, so name one file for all")
     output = _dict(raw.get("output"))  # Or its mode alone.
-    window, overlap = output.get("window_chars", 2000), output.get("overlap_chars", 400)
+    window, overlap = output.get("window_chars", 2000), output.get("overlap_chars", 500)
     if isinstance(window, int) and isinstance(overlap, int) and 2 * overlap > window:
         problems.append(f"output.overlap_chars: found {overlap}; allowed is at most half of window_chars ({window})")
     answer = _dict(raw.get("answer")).get("model", QUOTE)

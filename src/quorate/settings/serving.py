@@ -38,14 +38,16 @@ class OutputTable(Table):
 
     `mode` "hold" holds the whole answer until its checks have passed; "window" lets out what lies more than
     `overlap_chars` behind a checked window; "off" checks nothing. `hosts` are those that links may point to, beside
-    those of the help centre.
+    those of the help centre. `canary` adds a line with a random marker to the first system message that callers send,
+    for the leak check to find; prompts of our own have one anyway.
     """
 
     mode: Literal["off", "hold", "window"] = "off"
     checks: Annotated[list[Literal["leak", "links", "moderation"]], Field(min_length=1)] = ["leak", "links"]
     hosts: list[Host] = []
     window_chars: Annotated[int, Field(ge=100, le=100_000)] = 2000
-    overlap_chars: Annotated[int, Field(ge=20, le=50_000)] = 400
+    overlap_chars: Annotated[int, Field(ge=20, le=50_000)] = 500
+    canary: bool = False
     timeout_s: Seconds = 8.0
 
 
@@ -92,6 +94,8 @@ class ServiceTable(Table):
         inert: more request fields that are passed on unread.
         hosts: names that the Host header may carry beside loopback ones, where there are no keys.
         keys: bounds of every key.
+        traces: where OpenTelemetry spans go, an OTLP address over HTTP such as http://localhost:4318/v1/traces.
+        traces_share: of the requests that are traced; a caller with the right `details` may ask for more.
     """
 
     host: Annotated[str, StringConstraints(min_length=1, max_length=253)] = "127.0.0.1"
@@ -116,3 +120,5 @@ class ServiceTable(Table):
     inert: list[Text] = []
     hosts: list[Host] = []
     keys: KeyTable = KeyTable()
+    traces: Address | None = None
+    traces_share: Share = 0.1

@@ -20,6 +20,8 @@ _STEPS = Path(__file__).parent / "migrations"
 _LOCK = 0x71756F72
 """Names our migrations among PostgreSQL's advisory locks."""
 _BUSY_MS = 10_000
+_ONE_AT_A_TIME = threading.Lock()
+"""Alembic keeps the database that its steps run on in one place for the whole process."""
 _WRITES = "quorate_writes"
 _NOW = {
     "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) * 1000",
@@ -178,7 +180,7 @@ def _migrate(engine: Engine) -> None:
         missing = script.iterate_revisions("head", found, implicit_base=True)
         return [MigrationStep.upgrade_from_script(script.revision_map, step) for step in reversed(list(missing))]
 
-    with begins_writing(engine).begin() as connection:
+    with _ONE_AT_A_TIME, begins_writing(engine).begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             if connection.execute(text("SHOW server_encoding")).scalar() != "UTF8":

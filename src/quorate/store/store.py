@@ -28,7 +28,7 @@ from quorate.store.records import (
     Worker,
 )
 from quorate.store.rows import Form, Texts
-from quorate.store.writer import Job, Stats, Write, Writer
+from quorate.store.writer import Job, Stats, Watch, Write, Writer
 
 T = TypeVar("T")
 Audit = Literal["strict", "async"]
@@ -40,8 +40,8 @@ class Store:
     """Records, keys, configs and notes in one database. Made by `Store.open`; one for each process and event loop.
 
     Nothing here blocks the event loop: one thread writes, another reads. Every method that waits raises `StoreError`
-    when the database is away, and `UsageError` for what cannot be kept. When a wait is cancelled, what was queued is
-    written all the same.
+    when the database is away, and `UsageError` for what cannot be kept. When a wait is cancelled, what was to be
+    written is written all the same.
     """
 
     def __init__(self, url: str, *, audit: Audit, form: Form, max_queued: int) -> None:
@@ -106,6 +106,10 @@ class Store:
         """What waits and what was written; for metrics."""
         return self._writer.stats
 
+    def watched(self, watch: Watch) -> None:
+        """From now on this is told of commits."""
+        self._writer.watch = watch
+
     async def decided(self, record: Record) -> None:
         """Keep a decision. Strict: it is on the disk when this returns. Async: it is queued.
 
@@ -114,10 +118,14 @@ class Store:
             UsageError: it cannot be kept as it is.
         """
         self._open()
-        await self._writer.room()
-        self._open()
         form = self._form
         rows = form.record(record) if form.is_short(record) else partial(form.record, record)
+        try:
+            await self._writer.room()
+        except asyncio.CancelledError:
+            self._writer.put(Write(rows, None))
+            raise
+        self._open()
         if self._audit == "async":
             self._writer.put(Write(rows, None))
             return

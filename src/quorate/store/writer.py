@@ -7,10 +7,11 @@ import asyncio
 import contextlib
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
@@ -22,6 +23,8 @@ from quorate.store.rows import Inserts, Rows
 
 GROUP = 512
 """The most writes of one commit."""
+SOON_S = 0.02
+"""The longest that a write waits for others which nobody waits for."""
 _RETRY_S = 0.2
 """Between two tries while the database is away. Who waits for a commit then waits at most that much longer."""
 _LAST_TRIES = 20
@@ -70,6 +73,17 @@ class Stats:
     error: str = ""
 
 
+class Watch(Protocol):
+    """Told of commits, on the event loop's thread."""
+
+    def committed(self, rows: int, elapsed_s: float) -> None:
+        """So many writes were committed, in so many seconds."""
+
+    def store_failed(self) -> None:
+        """A commit was refused."""
+
+
+Item = Write | Job | asyncio.Future[int]
 Settled = list[tuple[Write | Job, Any, QuorateError | None]]
 
 
@@ -85,22 +99,38 @@ class Writer:
 
     def __init__(self, engine: Engine, *, max_queued: int) -> None:
         self.stats = Stats()
+        self.watch: Watch | None = None
         self._loop = asyncio.get_running_loop()
         self._plain = engine
         self._engine = begins_writing(engine)
         self._inserts = Inserts(engine.dialect)
         self._max_queued = max_queued
         self._room: deque[asyncio.Future[None]] = deque()
-        self._queue: queue.SimpleQueue[Write | Job | asyncio.Future[int]] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[Item]] = queue.SimpleQueue()
+        self._pending: list[Item] = []
+        self._soon: asyncio.TimerHandle | None = None
+        self._backlog: deque[Item] = deque()
         self._pause = threading.Event()  # Never set: it is waited for, to let time pass.
         self._left: list[Write] = []
         self._thread = threading.Thread(target=self._main, name="quorate-store", daemon=True)
         self._thread.start()
 
     def put(self, item: Write | Job) -> None:
-        """Queue it; nothing is refused."""
+        """Queue it; nothing is refused. What nobody waits for goes with the next that somebody does, or soon."""
         self.stats.queued += 1
-        self._queue.put(item)
+        self._pending.append(item)
+        if item.waiter is not None or len(self._pending) >= GROUP:
+            self._hand_over()
+        elif self._soon is None:
+            self._soon = self._loop.call_later(SOON_S, self._hand_over)
+
+    def _hand_over(self) -> None:
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+        if self._pending:
+            self._queue.put(self._pending)
+            self._pending = []
 
     async def room(self) -> None:
         """Wait until less than `max_queued` wait."""
@@ -116,17 +146,22 @@ class Writer:
 
     async def close(self) -> int:
         """Write all that is queued, and end the thread; returns how many writes could not be written."""
+        self._hand_over()
         waiter: asyncio.Future[int] = self._loop.create_future()
-        self._queue.put(waiter)
+        self._queue.put([waiter])
         lost = await asyncio.shield(waiter)
         self._thread.join()  # That was its last word.
         return lost
 
     # On the event loop's thread.
 
-    def _settle(self, settled: Settled, commits: int, error: str, /) -> None:
+    def _settle(self, settled: Settled, commits: int, error: str, took_s: float, /) -> None:
         self.stats.commits += commits
         self.stats.error = error
+        if self.watch is not None and commits:
+            self.watch.committed(len(settled), took_s)
+        elif self.watch is not None and error:
+            self.watch.store_failed()
         for item, result, failure in settled:
             self.stats.queued -= 1
             if failure is not None:
@@ -164,25 +199,25 @@ class Writer:
     def _take(self) -> tuple[list[Write], Job | asyncio.Future[int] | None]:
         """All writes that wait, up to the first thing that is none: order is kept."""
         writes, self._left = self._left, []
-        try:
-            if writes:
-                self._pause.wait(_RETRY_S)
-                item = self._queue.get_nowait()
-            else:
-                item = self._queue.get()
-            while isinstance(item, Write):
-                writes.append(item)
-                if len(writes) >= GROUP:
-                    return writes, None
-                item = self._queue.get_nowait()
-        except queue.Empty:
-            return writes, None
-        return writes, item
+        if writes:
+            self._pause.wait(_RETRY_S)
+        elif not self._backlog:
+            self._backlog.extend(self._queue.get())
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._backlog.extend(self._queue.get_nowait())
+        while self._backlog and len(writes) < GROUP:
+            item = self._backlog.popleft()
+            if not isinstance(item, Write):
+                return writes, item
+            writes.append(item)
+        return writes, None
 
     def _write(self, writes: list[Write]) -> None:
         made = self._made(writes)
         if not made:
             return
+        begun_s = time.perf_counter()
         try:
             self._commit([rows for _, rows in made])
         except Exception as error:
@@ -194,7 +229,8 @@ class Writer:
                 for write, _ in made:
                     self._write([write])
         else:
-            self._tell([(write, None, None) for write, _ in made], commits=1)
+            took_s = time.perf_counter() - begun_s
+            self._tell([(write, None, None) for write, _ in made], commits=1, took_s=took_s)
 
     def _made(self, writes: list[Write]) -> list[tuple[Write, Rows]]:
         made: list[tuple[Write, Rows]] = []
@@ -256,8 +292,8 @@ class Writer:
         self._tell([(write, None, lost) for write in self._left], error=str(lost) if self._left else "")
         self._call(waiter.set_result, len(self._left))
 
-    def _tell(self, settled: Settled, *, commits: int = 0, error: str = "") -> None:
-        self._call(self._settle, settled, commits, error)
+    def _tell(self, settled: Settled, *, commits: int = 0, error: str = "", took_s: float = 0.0) -> None:
+        self._call(self._settle, settled, commits, error, took_s)
 
     def _call(self, call: Callable[..., object], *args: object) -> None:
         # A loop that was closed without closing the store has nobody left who could hear it.

@@ -30,6 +30,7 @@ class App:
         relay: the upstream that answers in place of the door's own answerer, or None where there is none.
         windowing: how relayed answers are judged while they are released, or None.
         output: the checks of what is said.
+        canary: a marker for callers' system messages, or None.
         paces: room towards each server, by host; two of one host with different keys show as the last.
         breakers: by the name of the model they are around.
     """
@@ -44,6 +45,7 @@ class App:
     relay: Relay | None = None
     windowing: Windowing | None = None
     output: Sequence[Check] = ()
+    canary: str | None = None
     paces: Mapping[str, Pace] = field(default_factory=dict)
     breakers: Mapping[str, Breaker] = field(default_factory=dict)
 

@@ -74,7 +74,7 @@ class Builder:
         self._paces: dict[tuple[str, str | None], Pace] = {}
         self._breakers: dict[str, Breaker] = {}
         self._prompts: list[str] = []
-        self._canary: str | None = None
+        self.canary = with_canary("")[1]
         self._knowledge = self._load_knowledge()
 
     def app(self) -> App:
@@ -108,6 +108,7 @@ class Builder:
             relay=answers,
             windowing=self._windowing(output) if windows and output else None,
             output=output,
+            canary=self.canary if settings.output.canary and output else None,
             paces=paces,
             breakers=self._breakers,
         )
@@ -267,7 +268,7 @@ class Builder:
                 judges[name] = LinkJudge(hosts_of(sections) | frozenset(table.hosts))
             elif name == "leak":
                 public = [section.text for section in sections]
-                judges[name] = LeakJudge(self._prompts, self._canary, public=public)
+                judges[name] = LeakJudge(self._prompts, self.canary, public=public)
             else:
                 judges[name] = LocalModerationJudge(LocalModeration.load(), None, Languages.load().foreign)
         return [
@@ -287,7 +288,7 @@ class Builder:
                 raise ConfigError("answer", ["'quote' quotes from [knowledge], which is missing"])
             return QuoteAnswer(self._knowledge, contact=company.contact, unknown=table.unknown)
         template = Template.load("answer-v1", package="quorate.apps")
-        marked, self._canary = with_canary(template.text)
+        marked, self.canary = with_canary(template.text)
         self._prompts.append(template.text)
         return ModelAnswer(
             self._model(table.model),

@@ -57,6 +57,8 @@ def agreement_told(table: Mapping[str, Any]) -> list[str]:
     if human:
         told.append(
             f"People and judge agree on {points(human['agreement'])} of {human['compared']} rows, {_kappa(human)}."
+            if human["compared"]
+            else "No row was graded by both people and the judge."
         )
         if human["labels"] < MIN_LABELS:
             told.append(f"{human['labels']} human labels are too few to correct the mean; {MIN_LABELS} are needed.")

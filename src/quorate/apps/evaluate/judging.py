@@ -24,13 +24,13 @@ from quorate.apps.evaluate.rows import Row
 from quorate.apps.evaluate.schema import Schema
 from quorate.apps.evaluate.suite import AspectTable, Rule
 from quorate.checks import Check, Part, Subject, Template
-from quorate.engine import fan_out, in_thread
+from quorate.engine import in_thread
 from quorate.errors import QuorateError
-from quorate.events import branch
+from quorate.events import NO_USAGE, Usage
 from quorate.journal import Journal, key_of
-from quorate.merges import Collect
 from quorate.models import Model
 from quorate.models.local.vectors import Vectors
+from quorate.patterns import all_of
 
 _LONG_CHARS = 4_000
 
@@ -92,11 +92,12 @@ class Judgement:
 
 @dataclass(slots=True)
 class Kept:
-    """Grades that are not asked for twice: the journal, and counts of what came from it."""
+    """Grades that are not asked for twice: the journal, counts of what came from it, and what led to none."""
 
     journal: Journal | None = None
     reused: int = 0
     made: int = 0
+    wasted: Usage = NO_USAGE
 
     async def get(self, key: str, make: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
         """The kept result of a key, or the one that `make` makes; what it raises is not kept."""
@@ -165,12 +166,11 @@ class PanelJudge:
     async def judge(self, row: Row) -> Judgement:
         """Ask all judges at once."""
         ask = self._pair if self.table.kind == "pairwise" else self._one
-        calls = [branch(seat.name, partial(ask, seat, row), timeout_s=None) for seat in self.seats]
-        async with fan_out(calls, Collect[Vote](len(calls)), timeout_s=None) as run:
-            outcome = (await run.finished()).value
-        for error in outcome.errors.values():
-            raise error
-        votes = tuple(outcome.values[seat.name] for seat in self.seats)
+        given, timeline = await all_of({seat.name: partial(ask, seat, row) for seat in self.seats})
+        votes = tuple(given.values())
+        for vote in votes:
+            span = timeline[vote.judge]
+            self.kept.wasted += span.usage if vote.error else span.waste
         score, why = combine([vote.score for vote in votes], self.rule)
         if score is None:
             return Judgement(None, votes[0].error if len(votes) == 1 else why, votes=votes)
@@ -189,15 +189,11 @@ class PanelJudge:
     async def _pair(self, seat: Seat, row: Row) -> Vote:
         """Ask in both orders at once; only an answer preferred in both wins, all else is a tie."""
         pair = (row.answer or "", row.other or "")
-        calls = [
-            branch(name, partial(self._ordered, seat, row, texts=texts), timeout_s=None)
-            for name, texts in (("given", pair), ("swapped", pair[::-1]))
-        ]
-        async with fan_out(calls, Collect[Grade | QuorateError](2), timeout_s=None) as run:
-            outcome = (await run.finished()).value
-        for error in outcome.errors.values():
-            raise error
-        given, swapped = outcome.values["given"], outcome.values["swapped"]
+        orders = {"given": pair, "swapped": pair[::-1]}
+        grades, _ = await all_of(
+            {name: partial(self._ordered, seat, row, texts=texts) for name, texts in orders.items()}
+        )
+        given, swapped = grades["given"], grades["swapped"]
         if not isinstance(given, Grade) or not isinstance(swapped, Grade):
             broken = given if isinstance(given, QuorateError) else swapped
             return Vote(seat.name, None, error=_told(broken))

@@ -21,8 +21,8 @@ body { margin: 0 auto; max-width: 60rem; padding: 2rem 1.2rem 4rem; background: 
 h1 { font-size: 1.7rem; margin: 0 0 .2rem; } h2 { font-size: 1.2rem; margin: 2.4rem 0 .6rem; }
 h3 { font-size: 1rem; margin: 0 0 .3rem; }
 p { margin: .3rem 0; } .soft { color: var(--soft); } .bad { color: var(--bad); }
-table { border-collapse: collapse; width: 100%; font-size: .92rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
+table { border-collapse: collapse; width: 100%; font-size: .88rem; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: .35rem .45rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--soft); font-weight: 600; } th, td { white-space: nowrap; overflow-wrap: normal; }
 .scroll { overflow-x: auto; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 8px;

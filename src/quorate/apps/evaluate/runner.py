@@ -1,6 +1,5 @@
 """Every aspect of every row, each by its own judge, all at once under one bound."""
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,13 +20,13 @@ from quorate.apps.evaluate.judging import (
 from quorate.apps.evaluate.rows import Row
 from quorate.apps.evaluate.suite import JUDGED, LOCAL_CHECKS, NEEDS, AspectTable, Suite
 from quorate.checks import Check, LocalModerationJudge, LocalThreatJudge
-from quorate.engine import clock, fan_out
+from quorate.engine import clock
 from quorate.errors import BadReply, QuorateError, UsageError
-from quorate.events import NO_USAGE, Usage, branch
+from quorate.events import NO_USAGE, Usage
 from quorate.journal import Journal, key_of
-from quorate.merges import Collect
 from quorate.models.local import Languages, LocalModeration, LocalThreat
 from quorate.models.policies import Limit, Limiter
+from quorate.patterns import all_of, work_off
 
 _QUEUE = 1_000_000
 
@@ -69,6 +68,7 @@ class Outcome:
         versions: prompt, weights or rule of each aspect.
         judges: names of the judges of each aspect; empty where code judges.
         usage: what this run spent; what an earlier one had spent on kept grades is not in it.
+        wasted: what of it went into judgements and answers that failed.
         elapsed_s: seconds this run took.
         reused: results taken from the journal.
         made: results that were made now.
@@ -78,6 +78,7 @@ class Outcome:
     versions: Mapping[str, str]
     judges: Mapping[str, tuple[str, ...]]
     usage: Usage = NO_USAGE
+    wasted: Usage = NO_USAGE
     elapsed_s: float = 0.0
     reused: int = 0
     made: int = 0
@@ -113,27 +114,19 @@ async def evaluate(
     work = _Work(suite, bench, Kept(journal), concurrency)
     started_s = clock.now()
     results: dict[int, Result] = {}
-    queue = deque(enumerate(rows))
 
-    async def worker() -> None:
-        while queue:
-            at, row = queue.popleft()
-            results[at] = await work.row(row)
-            advance()
+    async def judged(numbered: tuple[int, Row]) -> None:
+        at, row = numbered
+        results[at] = await work.row(row)
+        advance()
 
-    usage = NO_USAGE
-    workers = [branch(f"worker {i}", worker, timeout_s=None) for i in range(1, min(concurrency, len(queue)) + 1)]
-    if workers:
-        async with fan_out(workers, Collect[None](len(workers)), timeout_s=None) as run:
-            outcome = (await run.finished()).value
-        for error in outcome.errors.values():
-            raise error
-        usage = run.timeline.usage
+    usage = await work_off(enumerate(rows), judged, concurrency=concurrency)
     return Outcome(
         [results[at] for at in range(len(rows))],
         {name: judge.version for name, judge in work.judges.items()},
         {name: _names(judge) for name, judge in work.judges.items()},
         usage,
+        work.kept.wasted,
         clock.now() - started_s,
         work.kept.reused,
         work.kept.made,
@@ -177,12 +170,8 @@ class _Work:
         row, error = await self._answered(row)
         if error:
             return Result(row, {name: Judgement(None, error) for name in self.judges})
-        calls = [branch(name, partial(self._aspect, row, name), timeout_s=None) for name in self.judges]
-        async with fan_out(calls, Collect[Judgement](len(calls)), timeout_s=None) as run:
-            outcome = (await run.finished()).value
-        for broken in outcome.errors.values():
-            raise broken
-        return Result(row, {name: outcome.values[name] for name in self.judges})
+        judgements, _ = await all_of({name: partial(self._aspect, row, name) for name in self.judges})
+        return Result(row, judgements)
 
     async def _aspect(self, row: Row, name: str) -> Judgement:
         table = self._suite.aspects[name]
@@ -218,6 +207,7 @@ class _Work:
         async def make() -> dict[str, Any]:
             reply = await seat.model.complete(candidate_prompt(self._template, row, max_tokens=limit))
             if not reply.text.strip():
+                self.kept.wasted += reply.usage
                 raise BadReply(f"{reply.model}: the answer is empty")
             return {"answer": reply.text}
 

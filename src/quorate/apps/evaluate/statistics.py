@@ -22,6 +22,7 @@ MIN_LABELS = 30
 MIN_OF_EACH = 8
 """Labels of either kind below which sensitivity or specificity is not worth the name."""
 _HALVINGS = 80
+_STEEPEST = 3.0
 _UNSEEN = 0.3
 """The correlation within groups that is assumed where no value differs, and none can be seen."""
 
@@ -95,12 +96,16 @@ def wilson(mean: float, n: float, *, z: float) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class _Spread:
-    """The variance of a mean, the degrees of freedom behind it, and the rows it amounts to where nothing varies."""
+    """The variance of a mean, the degrees of freedom behind it, and the rows it amounts to where nothing varies.
+
+    `power` says how the variance would fall with a mean nearer to 0 or 1: as (mean (1 - mean)) ** power.
+    """
 
     variance: float
     df: float
     groups: int
     effective: float
+    power: float
 
 
 def _spread(values: Floats, codes: Codes) -> _Spread:
@@ -121,7 +126,8 @@ def _spread(values: Floats, codes: Codes) -> _Spread:
     variance = float(np.sum(residual**2 / (1 - share)) / n**2)
     rho = _correlation(values, sums, sizes)
     df = (_satterthwaite(sizes, share, rho=0.0) + _satterthwaite(sizes, share, rho=rho)) / 2
-    return _Spread(variance, df, groups, float(n * n / np.sum(sizes * (1 + (sizes - 1) * _UNSEEN))))
+    effective = float(n * n / np.sum(sizes * (1 + (sizes - 1) * _UNSEEN)))
+    return _Spread(variance, df, groups, effective, _power(sizes, rho))
 
 
 def _correlation(values: Floats, sums: Floats, sizes: Floats) -> float:
@@ -154,6 +160,33 @@ def _satterthwaite(sizes: Floats, share: Floats, *, rho: float) -> float:
     return max(1.0, trace * trace / square) if square > 0 else 1.0
 
 
+def _power(sizes: Floats, rho: float) -> float:
+    """How the estimated variance of a mean follows the mean: 1 for independent rows, as Wilson's interval has it.
+
+    In correlated groups a sample that has missed the bad groups has too high a mean and too small a variance, more so
+    than a share of independent rows: for Dirichlet-multinomial groups the slope of the variance over the mean is
+    n K3 / K2^2 times that of mean (1 - mean), with K2 the sum of m (1 + (m - 1) rho) and K3 that of
+    m (1 + 3 (m - 1) rho + 2 (m - 1)(m - 2) rho^2 / (1 + rho)) over the groups' sizes m (their second and third
+    cumulants over those of one row; 2 / (1 + rho) for large equal groups). Half of the way there is taken: rho and the
+    variance are estimated from the same few groups, and all of it covers too much (`benchmarks/evaluate.py`).
+    """
+    second = float(np.sum(sizes * (1 + (sizes - 1) * rho)))
+    third = float(np.sum(sizes * (1 + 3 * (sizes - 1) * rho + 2 * (sizes - 1) * (sizes - 2) * rho * rho / (1 + rho))))
+    return min(_STEEPEST, max(1.0, (1 + float(sizes.sum()) * third / second**2) / 2))
+
+
+def _end(mean: float, variance: float, *, t: float, power: float, side: float) -> float:
+    """The farthest mean towards `side` (0 or 1) that a score test with this variance function does not reject."""
+    room, inside, outside = mean * (1 - mean), mean, side
+    for _ in range(_HALVINGS):
+        middle = (inside + outside) / 2
+        if (mean - middle) ** 2 <= t * t * variance * (middle * (1 - middle) / room) ** power:
+            inside = middle
+        else:
+            outside = middle
+    return inside
+
+
 def _grouped(n: int, groups: Sequence[Hashable] | None) -> Codes:
     return np.arange(n, dtype=np.int64) if groups is None else codes_of(groups)
 
@@ -163,11 +196,12 @@ def mean_of(
 ) -> Estimate:
     """The mean of values in [0, 1] with its interval.
 
-    Independent yes-or-no values get Wilson's interval. All others get a score interval too: Wilson's, with the
-    number of rows replaced by the effective one m (1 - m) / V that the clustered variance V stands for, and the
-    normal quantile by Student's t (as Dean and Pagano, J. Survey Stat. Methodol. 2015, find best for survey shares).
-    It stays in [0, 1] and covers for skewed aspects, where m +- t sqrt(V) does not. Where no value differs from
-    another, V says nothing, and a correlation of 0.3 within groups is assumed.
+    Independent yes-or-no values get Wilson's interval. All others get a score interval too: the means mu with
+    (m - mu)^2 <= t^2 V (mu (1 - mu) / (m (1 - m)))^p, where V is the clustered variance, t Student's quantile and p the
+    power of `_power`. For p = 1 this is Wilson's with the effective number of rows m (1 - m) / V (as Dean and Pagano,
+    J. Survey Stat. Methodol. 2015, find best for survey shares). It stays in [0, 1] and covers for skewed aspects,
+    where m +- t sqrt(V) does not. Where no value differs from another, V says nothing, and a correlation of 0.3
+    within groups is assumed.
 
     Args:
         values: shape (n,).
@@ -187,9 +221,12 @@ def mean_of(
     if count < 2:
         return Estimate(mean, 0.0, 1.0, n, count, math.nan, "none")
     spread = _spread(array, codes)
-    room = mean * (1 - mean)
-    effective = room / spread.variance if spread.variance > 1e-15 and room > 0 else spread.effective
-    low, high = wilson(mean, effective, z=t_quantile(side, round(spread.df, 3)))
+    t, room = t_quantile(side, round(spread.df, 3)), mean * (1 - mean)
+    if spread.variance > 1e-15 and room > 0:
+        low = _end(mean, spread.variance, t=t, power=spread.power, side=0.0)
+        high = _end(mean, spread.variance, t=t, power=spread.power, side=1.0)
+    else:
+        low, high = wilson(mean, spread.effective, z=t)
     return Estimate(mean, low, high, n, count, spread.df, "score" if count == n else "clustered")
 
 

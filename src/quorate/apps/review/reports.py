@@ -48,6 +48,8 @@ def as_json(review: Review) -> dict[str, Any]:
             "input_tokens": review.usage.input_tokens,
             "output_tokens": review.usage.output_tokens,
             "cost_usd": review.usage.cost_usd,
+            "wasted_tokens": review.wasted.tokens,
+            "wasted_usd": review.wasted.cost_usd,
             "estimated": review.usage.estimated,
         },
     }  # fmt: skip
@@ -122,13 +124,18 @@ def as_sarif(review: Review) -> dict[str, Any]:
     Rules are named by weakness and tagged `external/cwe/cwe-NNN`. Suppressed results carry their reason. Dismissed
     ones are left out: SARIF has suppressions for what a person decided, not for what a vote did.
     """
-    shown = [c for c in review.clusters if c.suppressed or not c.dismissed][:MAX_RESULTS]
+    wanted = [c for c in review.clusters if c.suppressed or not c.dismissed]
+    shown = wanted[:MAX_RESULTS]
     ids = sorted({_rule_id(cluster) for cluster in shown})
     rules = [_rule(name, [c for c in shown if _rule_id(c) == name]) for name in ids]
     unread = [
         _notification(u.path, f"{u.reviewer} did not read {u.lines or 'it'}: {u.why}") for u in review.unread[:1000]
     ]
     unread += [_notification(m.path, f"line {m.line}: the comment {m.problem}") for m in review.marks[:1000]]
+    if len(wanted) > len(shown):
+        unread.append(
+            {"level": "warning", "message": {"text": f"only the first {len(shown)} of {len(wanted)} are here"}}
+        )
     return {
         "$schema": SARIF_SCHEMA,
         "version": "2.1.0",
@@ -179,18 +186,24 @@ def _result(cluster: Cluster, ids: list[str]) -> dict[str, Any]:
         "locations": [
             {
                 "physicalLocation": {
-                    "artifactLocation": {"uri": quote(head.path), "uriBaseId": "%SRCROOT%"},
+                    "artifactLocation": {"uri": _uri(head.path), "uriBaseId": "%SRCROOT%"},
                     "region": {"startLine": max(1, head.line), "endLine": max(1, head.line, head.end_line)},
                 }
             }
         ],
-        "partialFingerprints": {"quorate/v1": cluster.fingerprint},
+        # GitHub goes by the first name alone; others should not take our value for one of their own making.
+        "partialFingerprints": {"primaryLocationLineHash": cluster.fingerprint, "quorate/v1": cluster.fingerprint},
         "rank": round(100 * cluster.confidence, 1),
         "properties": {"confidence": round(cluster.confidence, 3), "reviewers": list(cluster.reviewers)},
     }
     if cluster.suppressed:
         result["suppressions"] = [{"kind": "inSource", "justification": inert(cluster.suppressed)}]
     return result
+
+
+def _uri(path: str) -> str:
+    """A path as a URI reference; bytes of a file name that are no UTF-8 stand as themselves."""
+    return quote(path.encode("utf-8", "surrogateescape"))
 
 
 def _placeholders(text: str) -> str:
@@ -202,5 +215,5 @@ def _notification(path: str, text: str) -> dict[str, Any]:
     return {
         "level": "warning",
         "message": {"text": _placeholders(text)},
-        "locations": [{"physicalLocation": {"artifactLocation": {"uri": quote(path), "uriBaseId": "%SRCROOT%"}}}],
+        "locations": [{"physicalLocation": {"artifactLocation": {"uri": _uri(path), "uriBaseId": "%SRCROOT%"}}}],
     }

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,12 +14,12 @@ from quorate.apps.review.panel import Cluster, decide, unread_of
 from quorate.apps.review.prompted import LENSES, ask_reviewer, template_of
 from quorate.apps.review.source import MAX_TOKENS, Source, units
 from quorate.apps.review.suppress import Mark, suppress
-from quorate.engine import fan_out, in_thread
+from quorate.engine import in_thread
 from quorate.errors import UsageError
-from quorate.events import Usage, branch
+from quorate.events import NO_USAGE, Usage
 from quorate.journal import Journal, key_of
-from quorate.merges import Collect
 from quorate.models import Model
+from quorate.patterns import all_of, work_off
 
 VERSION: Final = "review-1"
 """Part of every journal key; changes when a reviewer's rules do."""
@@ -64,6 +64,7 @@ class Review:
         files: how many were reviewed.
         reviewers: who took part.
         usage: what models have cost.
+        wasted: what of it went into replies that could not be read, and calls that broke.
         sources: the files.
     """
 
@@ -74,6 +75,7 @@ class Review:
     files: int
     reviewers: tuple[str, ...]
     usage: Usage
+    wasted: Usage
     sources: tuple[Source, ...]
 
     @property
@@ -119,14 +121,14 @@ async def review(
         raise UsageError(f"found reviewers {unknown}, allowed are {', '.join((*LOCAL, *ANALYSERS, *PROMPTED))}")
     kept = journal.results if journal is not None else {}
     opinions: list[Opinion] = []
-    todo: deque[_Piece] = deque()
+    todo: list[_Piece] = []
     for reviewer in chosen.chosen:
         for piece in _pieces(reviewer, sources, options=chosen):
             if all(key in kept for key in piece.keys):
                 opinions += [opinion_from(kept[key]) for key in piece.keys]
             else:
                 todo.append(piece)
-    usage = await _work(todo, opinions, options=chosen, journal=journal, advance=advance)
+    usage, wasted = await _work(todo, opinions, options=chosen, journal=journal, advance=advance)
     dropped: Counter[str] = Counter()
     for opinion in opinions:
         dropped.update(dict(opinion.dropped))
@@ -135,38 +137,32 @@ async def review(
     marked, left = suppress(named(clusters, by_path), sources)
     return Review(
         tuple(marked), tuple(unread_of(opinions)), tuple(left), dict(sorted(dropped.items())), len(sources),
-        chosen.chosen, usage, tuple(sources),
+        chosen.chosen, usage, wasted, tuple(sources),
     )  # fmt: skip
 
 
 async def _work(
-    todo: deque[_Piece], opinions: list[Opinion], *, options: Options, journal: Journal | None,
+    todo: Sequence[_Piece], opinions: list[Opinion], *, options: Options, journal: Journal | None,
     advance: Callable[[int, int], None] | None,
-) -> Usage:  # fmt: skip
-    total = len(todo)
-    if not total:
-        return Usage()
+) -> tuple[Usage, Usage]:  # fmt: skip
+    """Do all pieces; what that cost, and what of it was wasted."""
+    done, wasted = 0, NO_USAGE
 
-    async def worker() -> None:
-        while todo:
-            piece = todo.popleft()
-            found = await piece.work()
-            for key, opinion in zip(piece.keys, found, strict=True):
-                if journal is not None and not _broke(opinion):
-                    journal.add(key, dataclasses.asdict(opinion))
-            opinions.extend(found)
-            if advance is not None:
-                advance(total - len(todo), total)
+    async def do(piece: _Piece) -> None:
+        nonlocal done, wasted
+        given, timeline = await all_of({piece.reviewer: piece.work})
+        found = given[piece.reviewer]
+        wasted += timeline.usage if any(map(_broke, found)) else timeline.wasted
+        for key, opinion in zip(piece.keys, found, strict=True):
+            if journal is not None and not _broke(opinion):
+                journal.add(key, dataclasses.asdict(opinion))
+        opinions.extend(found)
+        done += 1
+        if advance is not None:
+            advance(done, len(todo))
 
-    workers = [branch(f"reviewer {n}", worker, timeout_s=None) for n in range(1, min(options.concurrency, total) + 1)]
-    async with fan_out(workers, Collect[None](len(workers)), timeout_s=None) as run:
-        outcome = await run.finished()
-    for error in outcome.value.errors.values():
-        raise error
-    spent = Usage()
-    for span in run.timeline:
-        spent += span.usage
-    return spent
+    usage = await work_off(todo, do, concurrency=options.concurrency)
+    return usage, wasted
 
 
 def _broke(opinion: Opinion) -> bool:

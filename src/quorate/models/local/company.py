@@ -47,14 +47,16 @@ class Learned:
 
 @dataclass(frozen=True, slots=True)
 class Grams:
-    """A text's slots and their weights, worked out once for all that look at them.
+    """A text's words, slots and their weights, worked out once for all that look at them.
 
     Attributes:
+        tokens: the words of the normalised text.
         chars: of its characters' n-grams.
         words: of its stemmed words and their pairs.
         single: slots of its stemmed words alone, each once.
     """
 
+    tokens: Sequence[str]
     chars: tuple[Ids, Floats]
     words: tuple[Ids, Floats]
     single: Ids
@@ -63,10 +65,11 @@ class Grams:
     def of(cls, text: str, idf: Floats) -> "Grams":
         """The slots of a text as received; `idf` has shape (features.SIZE,)."""
         flat = features.normalise(text)
-        stems = features.stemmed(features.words(flat))
+        tokens = features.words(flat)
+        stems = features.stemmed(tokens)
         ids = features.word_ids(stems)
         chars = features.weighed(features.char_ids(flat), idf)
-        return cls(chars, features.weighed(ids, idf), np.unique(ids[: len(stems)]))
+        return cls(tokens, chars, features.weighed(ids, idf), np.unique(ids[: len(stems)]))
 
 
 class Postings:
@@ -83,13 +86,24 @@ class Postings:
 
     def products(self, slots: Ids, values: Floats) -> Floats:
         """The dot product with every row. Shape (count,)."""
+        found: Floats = self.many([(slots, values)])[0]
+        return found
+
+    def many(self, texts: Sequence[tuple[Ids, Floats]]) -> Floats:
+        """The dot products of several texts with every row. Shape (len(texts), count)."""
+        slots = np.concatenate([text[0] for text in texts])
+        values = np.concatenate([text[1] for text in texts])
+        whose = np.repeat(np.arange(len(texts)) * self.count, [len(text[0]) for text in texts])
         first = np.searchsorted(self._slots, slots, side="left")
         sizes = np.searchsorted(self._slots, slots, side="right") - first
         # Every posting of every slot: the slot's first place, counted up.
         steps = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         at = np.repeat(first, sizes) + steps
         weights = self._values[at] * np.repeat(values, sizes)
-        return np.bincount(self._owners[at], weights=weights, minlength=self.count).astype(np.float32)
+        found = np.bincount(
+            self._owners[at] + np.repeat(whose, sizes), weights=weights, minlength=len(texts) * self.count
+        )
+        return found.reshape(len(texts), self.count).astype(np.float32)
 
 
 class Company:
@@ -128,42 +142,47 @@ class Company:
     def _unique(self, text: str) -> Ids:
         return features.unique_words(_stems(text))
 
-    def signals(self, grams: Grams) -> Floats:
-        """The evidence about one text, in the order of `SIGNALS`. Shape (len(SIGNALS),)."""
+    def signals(self, texts: Sequence[Grams]) -> Floats:
+        """The evidence about each text, in the order of `SIGNALS`. Shape (len(texts), len(SIGNALS))."""
+        rare = [np.maximum(self._learned.idf[text.single] - 2.0, 0.05) for text in texts]
+        near = self._example_chars.many([text.chars for text in texts])
+        words = [text.words for text in texts]
+        near_words, passages = self._example_words.many(words), self._passages.many(words)
+        covered = self._pieces.many([(text.single, one) for text, one in zip(texts, rare, strict=True)])
+        found = [
+            [
+                top(near[at], 1),
+                top(near_words[at], 1),
+                top(near[at], 3),
+                top(passages[at], 1),
+                top(covered[at], 1) / (float(rare[at].sum()) or 1.0),
+                *self._alone(text, rare[at]),
+            ]
+            for at, text in enumerate(texts)
+        ]
+        return np.array(found, dtype=np.float32).reshape(len(texts), len(SIGNALS))
+
+    def _alone(self, text: Grams, rarity: Floats) -> list[float]:
+        """The evidence that needs no single row of the company's, in the order of `SIGNALS`."""
         learned = self._learned
-        chars, char_values = grams.chars
-        words, word_values = grams.words
-        single = grams.single
-        rarity = np.maximum(learned.idf[single] - 2.0, 0.05)
+        chars, char_values = text.chars
+        single = text.single
         total = float(rarity.sum()) or 1.0
-        near = np.sort(self._example_chars.products(chars, char_values))[::-1]
-        near_words = self._example_words.products(words, word_values)
-        covered = self._pieces.products(single, rarity) / total
         known = self._share[single] > 0
         cover = float(rarity[known].sum()) / total if len(single) else 1.0
         known_chars = float(np.square(char_values[self._char_known[chars]]).sum())
         ratio = np.log((self._share[single] + 0.002) / (np.exp(1.0 - learned.idf[single]) + 0.002))
         # Words that everybody uses tell prose from questions rather than one topic from another.
         weighted = float(np.dot(rarity, np.clip(ratio, -2.0, 3.0))) / total
-        support = _margin(learned.support, (chars, char_values), (words, word_values))
-        smalltalk = _margin(learned.smalltalk, (chars, char_values), (words, word_values))
-        return np.array(
-            [
-                _top(near, 1),
-                _top(near_words, 1),
-                _top(near, 3),
-                _top(self._passages.products(words, word_values), 1),
-                _top(covered, 1),
-                cover,
-                known_chars,
-                weighted,
-                support,
-                max(smalltalk, 0.0),
-                math.log1p(float(rarity[~known].sum())),
-                math.log1p(len(single)),
-            ],
-            dtype=np.float32,
-        )
+        return [
+            cover,
+            known_chars,
+            weighted,
+            _margin(learned.support, text.chars, text.words),
+            max(_margin(learned.smalltalk, text.chars, text.words), 0.0),
+            math.log1p(float(rarity[~known].sum())),
+            math.log1p(len(single)),
+        ]
 
 
 def sentences(text: str) -> list[str]:
@@ -196,8 +215,11 @@ def _stems(text: str) -> list[str]:
     return features.stemmed(features.words(features.normalise(text)))
 
 
-def _top(values: Floats, count: int) -> float:
-    return float(np.sort(values)[::-1][:count].mean()) if len(values) else 0.0
+def top(values: Floats, count: int) -> float:
+    """The mean of the highest few; 0 of none."""
+    if len(values) <= count:
+        return float(values.mean()) if len(values) else 0.0
+    return float(np.partition(values, -count)[-count:].mean()) if count > 1 else float(values.max())
 
 
 def _margin(weights: Floats, *parts: tuple[Ids, Floats]) -> float:

@@ -5,6 +5,7 @@ are part of the weights' meaning; a change here needs a new training run, which 
 `features`.
 """
 
+import re
 import unicodedata
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ _MASK = np.uint32(SIZE - 1)
 _PRIME = np.uint32(0x01000193)
 _MIX = np.uint32(0x85EBCA6B)
 _LONGEST_STEM = 14
+_WORDS = re.compile(r"(?:[^\W_]|')+")
 
 
 def _unaccented() -> dict[int, str]:
@@ -49,7 +51,7 @@ def normalise(text: str) -> str:
 
 def words(text: str) -> list[str]:
     """The words of a normalised text: runs of letters, digits and inner apostrophes; others split."""
-    return "".join(char if char.isalnum() or char == "'" else " " for char in text).split()
+    return _WORDS.findall(text)
 
 
 def char_ids(text: str) -> Ids:
@@ -83,6 +85,8 @@ def stemmed(tokens: Sequence[str]) -> list[str]:
 
 
 def _stem(word: str) -> str:
+    if word[-1] not in "sgdey":
+        return word
     for ending in ("'s", "ing", "ies", "ied", "es", "ed", "s", "e", "y"):
         if word.endswith(ending) and len(word) - len(ending) >= 3:
             return word[: -len(ending)]
@@ -115,6 +119,8 @@ class Lexicon:
 
     def __init__(self, stems: Mapping[str, int], ideas: int) -> None:
         self._stems = dict(stems)
+        # What no stem begins with needs no second look.
+        self._starts = {stem[:2] for stem in stems}
         self._ideas = ideas
         self.size = ideas + ideas * ideas
 
@@ -155,6 +161,8 @@ class Lexicon:
             place += 1
 
     def _longest(self, token: str) -> tuple[int, int | None]:
+        if token[:2] not in self._starts:
+            return 0, None
         for length in range(len(token), 1, -1):
             idea = self._stems.get(token[:length])
             if idea is not None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from quorate.models.local import features
+from quorate.models.local.company import top
 from quorate.models.local.features import Floats
 from quorate.models.local.vectors import Vectors
 
@@ -24,6 +25,8 @@ MEANINGS = (
 _LONGEST = 400
 """Words of a text whose meaning is looked at one by one; its vector is made of all of them."""
 _VOCABULARY = 1200
+_AT_ONCE = 512
+"""Words in one matrix product; it keeps other threads waiting."""
 _NEAR, _FAR = 0.75, 0.45
 """A background vector nearer than the first to a company is its own matter, one below the second is none of it."""
 _RIDGE = 0.1
@@ -62,40 +65,57 @@ class Meaning:
         unit: Floats = found[kept] / np.maximum(lengths[kept], 1e-9)[:, None]
         return unit
 
-    def signals(self, text: str) -> Floats:
-        """The evidence about one text, in the order of `MEANINGS`. Shape (len(MEANINGS),)."""
-        tokens = features.words(features.normalise(text))
-        vector = self._vectors.pooled(tokens)
-        asked, written = self._asked @ vector, self._written @ vector
-        elsewhere = (self._background @ vector) * self._share
-        cover, strangest = self._cover(tokens[:_LONGEST])
-        return np.array(
-            [
-                _top(asked, 1),
-                _top(asked, 4),
-                _top(written, 1),
-                _top(written, 4),
-                float(self._side @ vector) - self._middle,
-                cover,
-                _top(self._kin @ vector, 2),
-                _top(elsewhere, 4),
-                strangest,
-            ],
-            dtype=np.float32,
-        )
+    def signals(self, texts: Sequence[Sequence[str]], vectors: Floats) -> Floats:
+        """The evidence about each text, in the order of `MEANINGS`.
 
-    def _cover(self, tokens: Sequence[str]) -> tuple[float, float]:
-        """How near the words are to words of the company on average, by weight, and the strangest one's weight."""
-        if not tokens or not len(self._vocabulary):
-            return 0.0, 0.0
-        found = self._vectors.words(list(dict.fromkeys(tokens)))
+        Args:
+            texts: the words of each.
+            vectors: the meaning of each. Shape (len(texts), dim).
+
+        Returns:
+            Shape (len(texts), len(MEANINGS)).
+        """
+        asked, written = vectors @ self._asked.T, vectors @ self._written.T
+        elsewhere = (vectors @ self._background.T) * self._share
+        side, kin = vectors @ self._side - self._middle, vectors @ self._kin.T
+        found = [
+            [
+                top(asked[at], 1),
+                top(asked[at], 4),
+                top(written[at], 1),
+                top(written[at], 4),
+                float(side[at]),
+                cover,
+                top(kin[at], 2),
+                top(elsewhere[at], 4),
+                strangest,
+            ]
+            for at, (cover, strangest) in enumerate(self._covers(texts))
+        ]
+        return np.array(found, dtype=np.float32)
+
+    def _covers(self, texts: Sequence[Sequence[str]]) -> list[tuple[float, float]]:
+        """How near each text's words are to words of the company on average, by weight, and the strangest's weight."""
+        each = [list(dict.fromkeys(tokens[:_LONGEST])) for tokens in texts]
+        place = {word: at for at, word in enumerate(dict.fromkeys(word for words in each for word in words))}
+        if not place or not len(self._vocabulary):
+            return [(0.0, 0.0)] * len(texts)
+        found = self._vectors.words(list(place))
         lengths = np.linalg.norm(found, axis=1)
-        near = np.maximum(((found / np.maximum(lengths, 1e-9)[:, None]) @ self._vocabulary.T).max(axis=1), 0.0)
-        total = float(lengths.sum())
-        if total <= 0:
-            return 0.0, 0.0
-        strange = lengths * (1.0 - near) / max(float(lengths.max()), 1e-9)
-        return float(lengths @ near) / total, float(strange.max())
+        unit = found / np.maximum(lengths, 1e-9)[:, None]
+        near = np.concatenate(
+            [(unit[low : low + _AT_ONCE] @ self._vocabulary.T).max(axis=1) for low in range(0, len(unit), _AT_ONCE)]
+        )
+        near = np.maximum(near, 0.0)
+        return [_cover(lengths[at], near[at]) for at in ([place[word] for word in words] for words in each)]
+
+
+def _cover(lengths: Floats, near: Floats) -> tuple[float, float]:
+    total = float(lengths.sum())
+    if total <= 0:
+        return 0.0, 0.0
+    strange = lengths * (1.0 - near) / max(float(lengths.max()), 1e-9)
+    return float(lengths @ near) / total, float(strange.max())
 
 
 def _stack(vectors: Vectors, texts: Sequence[str]) -> Floats:
@@ -122,7 +142,3 @@ def _side(own: Floats, background: Floats, share: Floats) -> tuple[Floats, float
     middle = float(share @ projected / share.sum())
     spread = float(np.sqrt(share @ np.square(projected - middle) / share.sum())) or 1.0
     return (side / spread).astype(np.float32), middle / spread
-
-
-def _top(values: Floats, count: int) -> float:
-    return float(np.sort(values)[::-1][:count].mean()) if len(values) else 0.0

@@ -1,7 +1,7 @@
 """The local moderation classifier: n-grams and a small network; `docs/cards/moderation.md` says how well it does."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -111,10 +111,7 @@ class LocalModeration:
         tokens = features.words(plain)
         if not tokens:
             return Scored(0.0, "none")
-        linear = self._bias
-        for ids in (features.char_ids(plain), features.word_ids(tokens)):
-            slots, values = features.weighed(ids, self._idf)
-            linear += float(np.dot(self._slots[slots], values))
+        linear = self._linear(plain, tokens)
         seen, meaning = self._reader.read(self._vectors.words(tokens[:LONGEST]))
         network = float(self._out[:-1] @ seen) + float(self._out[-1])
         margin = (1.0 - self._share) * linear + self._share * network
@@ -123,6 +120,32 @@ class LocalModeration:
             return Scored(score, "none")
         kinds = self._kinds[:, :-1] @ np.concatenate([seen, meaning]) + self._kinds[:, -1]
         return Scored(score, HARMS[int(np.argmax(kinds))])
+
+    def _linear(self, plain: str, tokens: Sequence[str]) -> float:
+        linear: float = self._bias
+        for ids in (features.char_ids(plain), features.word_ids(tokens)):
+            slots, values = features.weighed(ids, self._idf)
+            linear += float(np.dot(self._slots[slots], values))
+        return linear
+
+    def promising(self, windows: Sequence[str], *, most: int, pause: Callable[[], object] = bool) -> list[int]:
+        """Places of the windows most worth a `score`: those that the n-grams alone find worst.
+
+        Args:
+            windows: of one text and its readings.
+            most: how many places to give at most.
+            pause: called between pieces of work, so that a long text can let others go first.
+
+        Returns:
+            Sorted places; fewer if `pause` says to stop.
+        """
+        margins = []
+        for text in windows:
+            if pause():
+                break
+            plain = features.normalise(text)
+            margins.append(self._linear(plain, features.words(plain)))
+        return sorted(np.argsort(-np.array(margins), kind="stable")[:most].tolist())
 
     def over(self, score: float, windows: int) -> float:
         """The probability for a whole text whose highest of so many windows has this score. In [0, score]."""

@@ -41,6 +41,21 @@ def phrase_ids(tokens: Sequence[str]) -> Mapping[str, Ids]:
     return {kind: np.unique(ids).astype(np.uint32) for kind, ids in found.items()}
 
 
+def many_ids(texts: Sequence[Sequence[str]]) -> Mapping[str, NDArray[np.uint64]]:
+    """`phrase_ids` of several windows in one go, by kind; the window's number stands above the slot's `BITS`."""
+    codes = np.array([_code(token) for tokens in texts for token in tokens], dtype=np.uint64)
+    owner = np.repeat(np.arange(len(texts), dtype=np.uint64), [len(tokens) for tokens in texts])
+    found = {"words": [(owner, codes & _MASK)], "pairs": [], "skips": []}
+    for kind, gap, salt in (("pairs", 1, _PAIR), ("skips", 2, _SKIP), ("skips", 3, _SKIP)):
+        same = owner[:-gap] == owner[gap:]
+        found[kind].append((owner[:-gap][same], _mixed(codes[:-gap], codes[gap:], salt)[same]))
+    shift = np.uint64(BITS)
+    return {
+        kind: np.unique(np.concatenate([whose << shift | slots for whose, slots in parts]))
+        for kind, parts in found.items()
+    }
+
+
 def _mixed(first: NDArray[np.uint64], second: NDArray[np.uint64], kind: np.uint64) -> NDArray[np.uint64]:
     mixed: NDArray[np.uint64] = (((first * _PRIME) ^ second) * kind >> np.uint64(7)) & _MASK
     return mixed
@@ -72,6 +87,20 @@ class Phrases:
             total += VALUES[kind] * float(weights.sum())
             counts[kind] = int(np.count_nonzero(weights))
         return self._bias + scale(counts) * total
+
+    def margins(self, texts: Sequence[Sequence[str]], hints: Sequence[Ids]) -> Floats:
+        """`margin` of several windows in one go, from their words and their hints. Shape (len(texts),)."""
+        count = len(texts)
+        ids = {kind: (keys >> np.uint64(BITS), keys & _MASK) for kind, keys in many_ids(texts).items()}
+        owner = np.repeat(np.arange(count), [len(one) for one in hints])
+        ids["hints"] = owner.astype(np.uint64), np.concatenate([*hints, np.zeros(0, np.uint32)]).astype(np.uint64)
+        total, length = np.zeros(count), np.zeros(count)
+        for kind, (owners, slots) in ids.items():
+            weights, whose = self._tables[kind][slots], owners.astype(np.intp)
+            total += VALUES[kind] * np.bincount(whose, weights=weights, minlength=count)
+            length += VALUES[kind] ** 2 * np.bincount(whose, weights=weights != 0, minlength=count)
+        factors = np.where(length > 0, 3.0 / np.maximum(length, 1e-9) ** 0.25, 0.0)
+        return np.asarray(self._bias + factors * total, dtype=np.float32)
 
 
 class Network:

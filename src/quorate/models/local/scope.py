@@ -1,7 +1,7 @@
 """The local scope classifier of one company; `docs/cards/scope.md` says how well it does."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from quorate.models.local.weights import Scored, Weights, logistic, read_weights
 
 EVIDENCE = (*SIGNALS, *MEANINGS)
 """What the general combination is learned over, in this order."""
+Pause = Callable[[], object]
+
 _CONTEXT = 600
 """Characters of the exchange before a message that say what it follows."""
 _LONG = 6_000
@@ -42,7 +44,7 @@ class Evidence:
         self, learned: Learned, vectors: Vectors, background: Floats, *, texts: tuple[str, Sequence[str], Sequence[str]]
     ) -> None:
         description, sections, examples = texts
-        self._idf = learned.idf
+        self._idf, self._vectors = learned.idf, vectors
         self._company = Company(learned, description=description, sections=sections, examples=examples)
         asked = [text for text in (*examples, description) if text.strip()]
         written = [part for text in sections for part in sentences(text)]
@@ -50,9 +52,18 @@ class Evidence:
         self.foreign = Foreign([*asked, *written], vectors)
         self.own = tuple(dict.fromkeys((*asked, *(part for part in written if len(part.split()) > 3))))
 
-    def signals(self, text: str, *, grams: Grams | None = None) -> Floats:
-        """The evidence in the order of `EVIDENCE`; `grams` of the text, if known. Shape (len(EVIDENCE),)."""
-        return np.concatenate([self._company.signals(grams or self.grams(text)), self._meaning.signals(text)])
+    def signals(self, texts: Sequence[Grams], meant: Floats) -> Floats:
+        """The evidence about each text, in the order of `EVIDENCE`; `meant` has shape (len(texts), dim).
+
+        Returns:
+            Shape (len(texts), len(EVIDENCE)).
+        """
+        said = self._company.signals(texts)
+        return np.concatenate([said, self._meaning.signals([text.tokens for text in texts], meant)], axis=1)
+
+    def meant(self, texts: Sequence[Grams]) -> Floats:
+        """The vector of each text. Shape (len(texts), dim)."""
+        return np.stack([self._vectors.pooled(text.tokens) for text in texts])
 
     def grams(self, text: str) -> Grams:
         """The text's n-grams, weighed as training weighed them."""
@@ -83,7 +94,7 @@ class LocalScope:
         # A large help centre is nearer to every text than a small one. How near it is to texts that no company's
         # support is for tells how much, so margins are counted from there.
         self._origin = 0.0
-        self._origin = float(np.median([self._raw(probe) for probe in self.probes]))
+        self._origin = float(np.median(self._raw([evidence.grams(probe) for probe in self.probes])))
 
     @classmethod
     def fit(
@@ -132,14 +143,15 @@ class LocalScope:
         self.low, self.high = taught.low, taught.high
         self.version += f"+{taught.digest[:8] or 'unkept'}"
 
-    def score(self, text: str, *, context: str = "") -> Scored:
+    def score(self, text: str, *, context: str = "", pause: Pause = bool) -> Scored:
         """The probability that a text is out of scope; never raises.
 
         Args:
             text: the customer's latest message.
             context: the exchange that it follows, if any; a follow-up is judged by what it follows.
+            pause: called between pieces of work, so that a long text can let others go first.
         """
-        alone = self._alone(text)
+        alone = self._alone(text, pause)
         if context.strip() and text.strip() and len(text) <= _LONG:
             going = self._drift(text, context, alone)
             alone = min(alone, going) if going <= self.low else max(alone, going)
@@ -151,39 +163,48 @@ class LocalScope:
         found = follow_signals(text, context[-_CONTEXT:], alone=margin, vectors=self._vectors)
         return logistic(float(found @ self._follow[:-1] + self._follow[-1]) + _odds(self.low))
 
-    def _alone(self, text: str) -> float:
+    def _alone(self, text: str, pause: Pause) -> float:
         """The probability for the whole text, raised by its most foreign sentence where it has several."""
         if not text.strip():
             return 0.0
         if len(text) > _LONG:
-            margins = [self._margin(part) for part in blocks(text)]
-            return logistic(0.75 * float(np.mean(margins)) + 0.25 * max(margins))
-        whole = self._margin(text)
+            margins = [margin for part in blocks(text) if not pause() for margin in self._margins([part])]
+            return logistic(0.75 * float(np.mean(margins)) + 0.25 * max(margins)) if margins else 1.0
         split = [part for part in sentences(text) if len(part.split()) >= 8]
-        if len(split) < 2:
-            return logistic(whole)
-        return logistic(0.75 * whole + 0.25 * max(whole, *(self._margin(part) for part in split)))
+        whole, *parts = self._margins([text, *split] if len(split) > 1 else [text])
+        return logistic(0.75 * whole + 0.25 * max(whole, *parts) if parts else whole)
 
-    def _margin(self, text: str) -> float:
+    def _margins(self, texts: Sequence[str]) -> list[float]:
+        if self._evidence.foreign.spoken and self._labelled is None:
+            return [self._evidence.foreign.margin(text) for text in texts]
+        grams = [self._evidence.grams(text) for text in texts]
+        meant = self._evidence.meant(grams)
+        general = self._general(texts, grams, meant)
         if self._labelled is None:
-            general = self.general(text)
-            return general if self._evidence.foreign.spoken else self._slope * general + self._offset
-        grams = self._evidence.grams(text)
-        return self._labelled.margin(seen(grams, self._vectors.of(text)), self.general(text, grams=grams))
+            return [self._slope * margin + self._offset for margin in general]
+        return [
+            self._labelled.margin(seen(one, vector), margin)
+            for one, vector, margin in zip(grams, meant, general, strict=True)
+        ]
 
-    def general(self, text: str, *, grams: Grams | None = None) -> float:
+    def general(self, text: str) -> float:
         """How foreign a text is to the company by the general combination, counted from the probes' median."""
+        grams = [self._evidence.grams(text)]
+        return self._general([text], grams, self._evidence.meant(grams))[0]
+
+    def _general(self, texts: Sequence[str], grams: Sequence[Grams], meant: Floats) -> list[float]:
         if self._evidence.foreign.spoken:
-            return self._evidence.foreign.margin(text)
-        return self._raw(text, grams) - self._origin
+            return [self._evidence.foreign.margin(text) for text in texts]
+        return [margin - self._origin for margin in self._raw(grams, meant)]
 
     def seen(self, text: str) -> Seen:
         """A text as the models that labels teach see it."""
         return seen(self._evidence.grams(text), self._vectors.of(text))
 
-    def _raw(self, text: str, grams: Grams | None = None) -> float:
-        weighed = (self._evidence.signals(text, grams=grams) - self._mean) / self._spread
-        return float(np.dot(weighed, self._factors))
+    def _raw(self, grams: Sequence[Grams], meant: Floats | None = None) -> list[float]:
+        meant = self._evidence.meant(grams) if meant is None else meant
+        weighed = (self._evidence.signals(grams, meant) - self._mean) / self._spread
+        return [float(margin) for margin in weighed @ self._factors]
 
 
 def _odds(share: float) -> float:

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,11 @@ FORMAT = 2
 
 FREE = 16
 """Windows of a text up to which the highest counts as it is."""
-LENGTH = 0.1
+LENGTH = 0.12
 """What each doubling beyond costs, in log-odds: about what the highest of honest windows gains by it."""
 
+_AT_ONCE = 16
+"""Windows that are looked at together: enough to be cheap, few enough to keep no other thread waiting."""
 _KINDS = ("words", "pairs", "skips", "hints")
 
 
@@ -88,6 +91,25 @@ class LocalThreat:
             return Scored(score, "none")
         kinds = self._kinds[:, hints].sum(axis=1) + self._kinds[:, -1]
         return Scored(score, THREATS[int(np.argmax(kinds))])
+
+    def promising(self, windows: Sequence[str], *, most: int, pause: Callable[[], object] = bool) -> list[int]:
+        """Places of the windows most worth a `score`, which is dear: those that the phrases alone find worst.
+
+        Args:
+            windows: of one text and its readings.
+            most: how many places to give at most.
+            pause: called between pieces of work, so that a long text can let others go first.
+
+        Returns:
+            Sorted places; fewer if `pause` says to stop.
+        """
+        margins = [np.zeros(0, dtype=np.float32)]
+        for low in range(0, len(windows), _AT_ONCE):
+            if pause():
+                break
+            tokens = [features.words(features.normalise(text)) for text in windows[low : low + _AT_ONCE]]
+            margins.append(self._phrases.margins(tokens, [self._lexicon.hints(one) for one in tokens]))
+        return sorted(np.argsort(-np.concatenate(margins), kind="stable")[:most].tolist())
 
     def over(self, score: float, windows: int) -> float:
         """The probability for a whole text whose highest of so many windows has this score.

@@ -7,6 +7,7 @@ bytes with a scale each. A word that is not in the table is put together from it
 `docs/cards/vectors.md` says what it was made from and what it gains.
 """
 
+import functools
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,6 +59,10 @@ class Vectors:
         Raises:
             UsageError: the weights are missing or not the ones that their index describes.
         """
+        return _shipped() if path is None else cls._read(path)
+
+    @classmethod
+    def _read(cls, path: Path | None) -> "Vectors":
         weights = read_weights("vectors", path)
         try:
             return cls(weights)
@@ -124,11 +129,13 @@ class Vectors:
     def _guessed(self, tokens: Sequence[str]) -> Floats:
         """Vectors of unknown words: the mean of their parts'. Shape (len(tokens), dim)."""
         slots, owners = gram_slots(tokens, len(self._grams))
-        order = np.argsort(owners, kind="stable")
-        parts = self._grams[slots[order]] * self._gram_scales[slots[order], None]
+        slots = slots[np.argsort(owners, kind="stable")]
         sizes = np.bincount(owners, minlength=len(tokens))
-        made = np.add.reduceat(parts, np.cumsum(sizes) - sizes, axis=0) / sizes[:, None]
-        return np.asarray(made, dtype=np.float32)
+        made = np.empty((len(tokens), self.dim), dtype=np.float32)
+        # Word by word: the parts of many long words together would not fit into a processor's cache.
+        for place, some in enumerate(np.split(slots, np.cumsum(sizes)[:-1])):
+            np.add.reduce(self._grams[some] * self._gram_scales[some, None], axis=0, out=made[place])
+        return np.asarray(made / sizes[:, None], dtype=np.float32)
 
     def _guessed_sum(self, tokens: Sequence[str], counts: Counts) -> Floats:
         """The sum of unknown words' vectors, each as often as it occurs. Shape (dim,)."""
@@ -141,6 +148,12 @@ class Vectors:
             some = at[low : low + _BATCH]
             total += (weight[some] * self._gram_scales[some]) @ self._grams[some].astype(np.float32)
         return total
+
+
+@functools.lru_cache(maxsize=1)
+def _shipped() -> Vectors:
+    """The package's own, read once for all checks of a process."""
+    return Vectors._read(None)
 
 
 def codes_of(tokens: Sequence[str]) -> Keys:

@@ -25,7 +25,8 @@ Faults:
 - of a verdict: `wrong-nonce`, `no-nonce`, `second-verdict`, `extra-text`, `bad-verdict` (broken JSON),
   `bad-types` (a score of 7, a violation that is a string).
 - `no-schema` (400 to a json_schema response format), `no-format` (400 to any): as servers do that lack them.
-- `tool` is no fault: the model calls a tool (the first that the request offers) instead of talking.
+- `tool` is no fault: the model calls a tool (the first that the request offers) instead of talking; it answers
+  once the request ends in a tool's result.
 - `ok`: none.
 """
 

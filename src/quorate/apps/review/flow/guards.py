@@ -43,6 +43,8 @@ def narrowed(
         if isinstance(test.op, ast.And) == truth:
             for part in test.values:
                 env = narrowed(part, env, truth=truth, value=value, derived=derived)
+            for name in _quoted(test.values, truth=truth) & env.keys():
+                env = {**env, name: env[name].clean_for("code", CERTAIN)} if env[name].taint else env
         return env
     proved, names = _proved(test, env, truth=truth, value=value)
     if not proved or not names:
@@ -52,6 +54,29 @@ def narrowed(
         if name in out and out[name].taint:
             out[name] = out[name].clean_for(*proved)
     return out
+
+
+def _quoted(parts: list[ast.expr], *, truth: bool) -> set[str]:
+    """Variables that begin and end with a quote and hold none in between: as code they are one text and no more."""
+    seen: set[tuple[str, str, object]] = set()
+    for part in parts:
+        holds = truth
+        while isinstance(part, ast.UnaryOp) and isinstance(part.op, ast.Not):
+            part, holds = part.operand, not holds
+        match part:
+            case ast.Call(ast.Attribute(ast.Name(name), "startswith" | "endswith" as end), [ast.Constant(quote)]) if (
+                holds
+            ):
+                seen.add((name, end, quote))
+            case ast.Compare(
+                ast.Constant(quote), [op], [ast.Subscript(ast.Name(name), ast.Slice(ast.Constant(1), stop, None))]
+            ) if isinstance(op, ast.In | ast.NotIn) and isinstance(op, ast.In) != holds:
+                if stop is not None and ast.unparse(stop) == "-1":
+                    seen.add((name, "between", quote))
+            case _:
+                pass
+    whole = ("startswith", "endswith", "between")
+    return {name for name, _, quote in seen if quote in ("'", '"') and all((name, at, quote) in seen for at in whole)}
 
 
 def _proved(
@@ -83,10 +108,7 @@ def _compared(
     if isinstance(inside.const, str):
         if positive:
             return (), set()
-        absent: tuple[str, ...] = _BAD_PARTS.get(inside.const, ())
-        if isinstance(right, ast.Subscript) and isinstance(right.slice, ast.Slice) and inside.const in "'\"":
-            absent = (*absent, "code")  # No quote between the first and the last character: one quoted text.
-        return absent, names_in(right)
+        return _BAD_PARTS.get(inside.const, ()), names_in(right)
     collection = value(right, env)
     if positive and (not collection.taint or collection.strength == 0) and not isinstance(collection.const, str):
         return (ANY, CERTAIN) if collection.fixed else (ANY,), names_in(left)
