@@ -190,7 +190,7 @@ async def serving(path: Path, models: StandIn) -> AsyncIterator[Served]:
     """Serve a config that is written already."""
     table = load_settings(path).service
     async with Store.open(f"sqlite:///{path.parent}/quorate.db") as store:
-        await prepare(store, path, table)
+        await prepare(store, path, table=table)
     sock = listen("127.0.0.1", 0)
     async with running(Place(path, "test"), table) as service:
         server = uvicorn.Server(configured(asgi(service), drain_s=2.0))

@@ -6,12 +6,12 @@ turns the run's ends into a decision that people and programs can read.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType, TracebackType
-from typing import Any, Literal, NamedTuple, Self, get_args
+from typing import Any, Self, get_args
 
 from quorate.apps.answer import Answer, Answerer, SaidReader, Whole, read_answer, read_deltas
+from quorate.apps.decision import Decision, Policy, Refusals, Row
 from quorate.checks import (
     Check,
     Conversation,
@@ -24,11 +24,10 @@ from quorate.checks import (
 )
 from quorate.checks.conversation import Origin, output_subject
 from quorate.checks.verdict import CheckKind, CheckMode
-from quorate.engine import HELD_BYTES, TIMEOUT_S, Run, Timeline, fan_out
+from quorate.engine import Run, fan_out
 from quorate.errors import UsageError
-from quorate.events import Answered, Branch, Cancelled, Context, Failed, Usage
+from quorate.events import Answered, Branch, Cancelled, Context, Failed
 from quorate.merges import (
-    DECIDE_TIMEOUT_S,
     ON_ERROR,
     Admission,
     EvaluateAll,
@@ -40,115 +39,25 @@ from quorate.merges import (
     Veto,
 )
 
+__all__ = [
+    "ANSWER",
+    "NONE",
+    "RESERVED",
+    "SUBJECTS",
+    "Decision",
+    "FrontDoor",
+    "Policy",
+    "Refusals",
+    "Response",
+    "Row",
+    "Source",
+]
+
 ANSWER = "answer"
 RESERVED = frozenset((ANSWER, "deadline"))
 """What no check can be named, because `decided_by` and timelines use it."""
 Source = str | Conversation | Sequence[Mapping[str, Any]]
 NONE: Mapping[str, Verdict] = MappingProxyType({})
-RowOutcome = Literal["pass", "flag", "abstain", "error", "cancelled"]
-
-
-class Row(NamedTuple):
-    """One check's line in a decision; fields as in `Verdict`, with "error" and "cancelled" for checks without one.
-
-    `would` is what an observed check would have ruled; None for one that is enforced or has not ended by itself.
-    """
-
-    check: str
-    outcome: RowOutcome
-    score: float | None
-    category: str
-    reason: str
-    model: str
-    version: str
-    elapsed_ms: float
-    mode: CheckMode = "enforce"
-    would: Ruling | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Refusals:
-    """What customers are told. Kind, useful, and silent about which rule fired.
-
-    Attributes:
-        texts: by check id, by "<check id>:<category>", and by the categories "too_long", "unread" and "error".
-        default: where there is none for the reason; the only one used when `uniform` is set.
-        uniform: tell everybody the same.
-        handover: for messages that go to a person.
-    """
-
-    texts: Mapping[str, str]
-    default: str
-    handover: str
-    uniform: bool = False
-
-    def text(self, row: Row | None) -> str:
-        """What the customer is told after a refusal by this row, None where the time to decide was up."""
-        if self.uniform:
-            return self.default
-        if row is None or row.outcome == "error":
-            return self.texts.get("error", self.default)
-        # Other categories are a judge's own words and choose nothing, but where the check has a text for just that.
-        reason = row.category if row.category in ("too_long", "unread") else f"{row.check}:{row.category}"
-        return self.texts.get(reason) or self.texts.get(row.check) or self.default
-
-    @property
-    def all(self) -> frozenset[str]:
-        """Every text we may have told a customer instead of an answer."""
-        return frozenset((*self.texts.values(), self.default))
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """How a front door behaves.
-
-    Attributes:
-        refusals: what customers are told.
-        trusted: origins that need no check; name them only where nobody outside can write them.
-        speculate: start the answer beside the checks.
-        decide_timeout_s: seconds until undecided checks become their `on_error`.
-        timeout_s: seconds for a whole message.
-        held_bytes: bytes of the answer that may be held or unread before its source is slowed.
-    """
-
-    refusals: Refusals
-    trusted: frozenset[Origin] = frozenset()
-    speculate: bool = True
-    decide_timeout_s: float = DECIDE_TIMEOUT_S
-    timeout_s: float = 2 * TIMEOUT_S
-    held_bytes: int = HELD_BYTES
-
-
-@dataclass(slots=True)
-class Decision:
-    """What the front door decided on one message.
-
-    Attributes:
-        decision: "admit", "refuse" or "escalate".
-        decided_by: id of the check that refused or escalated, "deadline", or None on admission.
-        why: a few words for people.
-        verdicts: one row for each check; where an answer was asked for, the output checks' come last.
-        timeline: who ran when.
-        reply: the refusal or hand-over text; the answer once it is complete; None before.
-        elapsed_ms: milliseconds until the decision, or until the end of the message once that is known.
-        speculated: whether the answer was written beside the checks.
-        sources: names of the help-centre sections that the answer stands on.
-    """
-
-    decision: Admission
-    decided_by: str | None
-    why: str
-    verdicts: list[Row]
-    timeline: Timeline
-    reply: str | None
-    elapsed_ms: float
-    speculated: bool = False
-    sources: tuple[str, ...] = ()
-
-    @property
-    def usage(self) -> Usage:
-        """What the message cost."""
-        return self.timeline.usage
 
 
 SUBJECTS: Mapping[CheckKind, Callable[[Conversation, frozenset[Origin]], Subject]] = {

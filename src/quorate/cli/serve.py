@@ -55,14 +55,14 @@ async def run(args: argparse.Namespace) -> int:
         if args.socket is not None:
             sock = socket.socket(fileno=args.socket)
             asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _orphaned)
-            await serve_on(sock, place, table, ready=lambda _service: None)
+            await serve_on(sock, place, table=table, ready=lambda _service: None)
             return 0
         sock = listen(table.host, table.port)
         async with open_store(table, path.parent) as store:
-            secret = await prepare(store, path, table)
+            secret = await prepare(store, path, table=table)
         _told(table, sock, secret, as_json=args.json)
         if table.workers == 1:
-            await serve_on(sock, place, table, ready=lambda _service: _ready(table, sock, as_json=args.json))
+            await serve_on(sock, place, table=table, ready=lambda _service: _ready(table, sock, as_json=args.json))
             return 0
         return await _Workers(sock, table, args).run()
 

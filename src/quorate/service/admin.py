@@ -16,7 +16,7 @@ from quorate.store.records import Mode
 SMALL = 1 << 16
 
 
-async def models(service: Service, _exchange: Exchange, caller: Caller) -> bytes:
+async def models(service: Service, _exchange: Exchange, *, caller: Caller) -> bytes:
     """The models that may be asked for, in OpenAI's shape."""
     caller.need("call")
     rows = [
@@ -26,13 +26,13 @@ async def models(service: Service, _exchange: Exchange, caller: Caller) -> bytes
     return json.dumps({"object": "list", "data": rows}).encode()
 
 
-async def reload(service: Service, exchange: Exchange, caller: Caller) -> tuple[int, bytes]:
+async def reload(service: Service, exchange: Exchange, *, caller: Caller) -> tuple[int, bytes]:
     """Read the config's file again; answers once every worker follows it, or names those that do not."""
     caller.need("admin")
     return await _changed(service, by=caller.id or "this machine", why=exchange.header(b"x-reason")[:200], mode=None)
 
 
-async def mode(service: Service, exchange: Exchange, caller: Caller) -> tuple[int, bytes]:
+async def mode(service: Service, exchange: Exchange, *, caller: Caller) -> tuple[int, bytes]:
     """The break-glass: observe everything and enforce nothing, or enforce again."""
     caller.need("admin")
     data = parse(await exchange.json(SMALL))

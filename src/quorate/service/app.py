@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -15,7 +16,7 @@ from quorate.errors import ClientGone, QuorateError
 from quorate.service import admin, verdicts
 from quorate.service.callers import Caller
 from quorate.service.chat import ROUTE, chat
-from quorate.service.exchange import JSON, Exchange
+from quorate.service.exchange import Exchange
 from quorate.service.replies import Trouble
 from quorate.service.state import Service
 from quorate.telemetry import request_id
@@ -24,7 +25,15 @@ from quorate.telemetry.metrics import CONTENT_TYPE
 log = logging.getLogger("quorate.service")
 
 Body = bytes | tuple[int, bytes]
-Asked = Callable[[Service, Exchange, Caller], Awaitable[Body]]
+
+
+class Asked(Protocol):
+    """Answers a caller's request; raises `QuorateError` for what is then told as an error."""
+
+    def __call__(self, service: Service, exchange: Exchange, /, *, caller: Caller) -> Awaitable[Body]:
+        """Answer."""
+
+
 Open = Callable[[Service, Exchange], Awaitable[Body]]
 
 KEYED: dict[tuple[str, str], Asked] = {
@@ -66,7 +75,7 @@ class _Endpoint:
 def _keyed(ask: Asked) -> Callable[[Service, Exchange], Awaitable[None]]:
     async def handle(service: Service, exchange: Exchange) -> None:
         try:
-            said = await ask(service, exchange, service.callers.of(exchange))
+            said = await ask(service, exchange, caller=service.callers.of(exchange))
         except ClientGone:
             return
         except QuorateError as error:
@@ -86,7 +95,7 @@ def _open(ask: Open) -> Callable[[Service, Exchange], Awaitable[None]]:
 
 async def _say(exchange: Exchange, said: Body) -> None:
     status, body = said if isinstance(said, tuple) else (200, said)
-    await exchange.reply(status, body, (JSON,))
+    await exchange.reply(status, body)
 
 
 async def _metrics(service: Service, exchange: Exchange) -> None:
@@ -99,7 +108,7 @@ async def _metrics(service: Service, exchange: Exchange) -> None:
         await exchange.fail(Trouble.of(error))
         return
     text = await in_thread(lambda _stop: service.metrics.exposition())
-    await exchange.reply(200, text, ((b"content-type", CONTENT_TYPE.encode()),))
+    await exchange.reply(200, text, headers=((b"content-type", CONTENT_TYPE.encode()),))
 
 
 async def _unknown(_request: Request, error: Exception) -> Response:
@@ -114,22 +123,22 @@ async def _unknown(_request: Request, error: Exception) -> Response:
 def asgi(service: Service) -> ASGIApp:
     """The whole app over one service's state."""
 
-    def route(path: str, method: str, handle: Callable[[Service, Exchange], Awaitable[None]]) -> Route:
+    def route(path: str, method: str, *, handle: Callable[[Service, Exchange], Awaitable[None]]) -> Route:
         return Route(path, _Endpoint(service, handle), methods=[method])
 
     hot = _Endpoint(service, chat)
     routes = [
         Route(ROUTE, hot, methods=["POST"]),
-        route("/metrics", "GET", _metrics),
-        *(route(path, method, _keyed(ask)) for (method, path), ask in KEYED.items()),
-        *(route(path, method, _open(ask)) for (method, path), ask in OPEN.items()),
+        route("/metrics", "GET", handle=_metrics),
+        *(route(path, method, handle=_keyed(ask)) for (method, path), ask in KEYED.items()),
+        *(route(path, method, handle=_open(ask)) for (method, path), ask in OPEN.items()),
     ]
     others = Starlette(routes=routes, exception_handlers={404: _unknown, 405: _unknown})
     others.router.redirect_slashes = False  # Where to would be what the caller's Host header says.
 
-    async def entrance(scope: Scope, receive: Receive, send: Send) -> None:
+    async def _entrance(scope: Scope, receive: Receive, send: Send) -> None:
         # Middleware and router are for those who have the time.
         app = hot if scope["type"] == "http" and scope["path"] == ROUTE and scope["method"] == "POST" else others
         await app(scope, receive, send)
 
-    return entrance
+    return _entrance

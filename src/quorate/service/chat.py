@@ -175,7 +175,7 @@ class _Passage:
             await exchange.end(told.streamed(text, reason=BLOCKED, usage=self._asked.usage))
         else:
             headers = [JSON, *self._headers(decision)]
-            await exchange.reply(200, told.whole(text, reason=BLOCKED), headers)
+            await exchange.reply(200, told.whole(text, reason=BLOCKED), headers=headers)
 
     async def _relay(self, response: Response) -> None:
         """The upstream's own bytes, as they came and as they come."""
@@ -197,7 +197,7 @@ class _Passage:
             pieces = [first, *[piece async for piece in response]]
             for piece in pieces:
                 self._keep(piece)
-            await exchange.reply(200, b"".join(pieces), [JSON, *self._headers("admit")])
+            await exchange.reply(200, b"".join(pieces), headers=[JSON, *self._headers("admit")])
             return
         await self._start("admit")
         await exchange.write(self._keep(first))
@@ -216,7 +216,7 @@ class _Passage:
             calls = [_call(call.id, call.name, call.arguments) for call in answer.tool_calls]
             usage = self._tokens(response)
             body = told.whole(answer.text, reason="tool_calls" if calls else "stop", calls=calls, usage=usage)
-            await exchange.reply(200, body, [JSON, *self._headers("admit")])
+            await exchange.reply(200, body, headers=[JSON, *self._headers("admit")])
             return
         piece, calling = await self._while_held(response.__anext__), False
         await self._start("admit")
@@ -304,7 +304,7 @@ class _Passage:
                 reply=self._spoken(),
             )
             service.store.ended(end)
-        service.passed(self._live, self._caller, timeline, decision=decision, outcome=outcome)
+        service.passed(self._live, timeline, decision=decision, outcome=outcome)
 
     def _undecided(self) -> Record:
         """The record of a caller who left before anything was decided."""

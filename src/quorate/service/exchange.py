@@ -129,7 +129,7 @@ class Exchange:
         self._over = True
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
-    async def reply(self, status: int, body: bytes, headers: Headers = (JSON,)) -> None:
+    async def reply(self, status: int, body: bytes, *, headers: Headers = (JSON,)) -> None:
         """Send a whole reply."""
         await self.start(status, [*headers, (b"content-length", str(len(body)).encode())])
         await self.end(body)
@@ -142,4 +142,4 @@ class Exchange:
         if self.started:
             await self.end(trouble.event)
         else:
-            await self.reply(trouble.status, trouble.body, [JSON, *trouble.headers])
+            await self.reply(trouble.status, trouble.body, headers=[JSON, *trouble.headers])

@@ -62,7 +62,7 @@ def open_store(table: ServiceTable, base: Path) -> Store:
     return Store.open(store_url(table, base), audit=table.audit, text=table.text)
 
 
-async def prepare(store: Store, path: Path, table: ServiceTable) -> str | None:
+async def prepare(store: Store, path: Path, *, table: ServiceTable) -> str | None:
     """Before the first worker: put the file's config in force; where keys are needed and there are none, make one.
 
     Returns:
@@ -226,7 +226,7 @@ def _crashed(name: str, error: BaseException) -> None:
     log.error("the job %s broke and is started again: %r", name, error)
 
 
-async def serve_on(sock: socket.socket, place: Place, table: ServiceTable, *, ready: Callable[[Service], None]) -> None:
+async def serve_on(sock: socket.socket, place: Place, *, table: ServiceTable, ready: Callable[[Service], None]) -> None:
     """Serve on an open socket until a signal ends it; SIGHUP reads the config again."""
     async with running(place, table) as service:
         asked = _Flag()

@@ -92,9 +92,7 @@ class Service:
         """Wait until a refusal may go out."""
         await wait(begun_s, live.limits.refusal_floor_ms / 1000)
 
-    def passed(
-        self, live: Live, caller: Caller, timeline: Timeline, *, decision: Decision | None, outcome: str
-    ) -> None:
+    def passed(self, live: Live, timeline: Timeline, *, decision: Decision | None, outcome: str) -> None:
         """Count a request that has been through the door."""
         metrics = self.metrics
         metrics.spent(timeline)

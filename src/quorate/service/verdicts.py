@@ -29,7 +29,7 @@ MOST_INPUTS = 64
 _INPUTS = ("input", "messages", "evaluate_all")
 
 
-async def checks(service: Service, exchange: Exchange, caller: Caller) -> bytes:
+async def checks(service: Service, exchange: Exchange, *, caller: Caller) -> bytes:
     """Verdicts and timeline on a text or a conversation; the fields are those of `quorate ask --json`."""
     caller.need("details")
     with service.configs.use() as live:
@@ -60,7 +60,7 @@ def _conversation(data: Mapping[str, Any]) -> Conversation:
         raise BadRequest(str(error), param="messages") from error
 
 
-async def guardrail(service: Service, exchange: Exchange, caller: Caller) -> bytes:
+async def guardrail(service: Service, exchange: Exchange, *, caller: Caller) -> bytes:
     """LiteLLM's generic guardrail: may this request, or this response, go on?"""
     caller.need("details")
     with service.configs.use() as live:
@@ -104,7 +104,7 @@ def _guarded(data: Mapping[str, Any]) -> Conversation:
     return Conversation(tuple(parts))
 
 
-async def moderations(service: Service, exchange: Exchange, caller: Caller) -> bytes:
+async def moderations(service: Service, exchange: Exchange, *, caller: Caller) -> bytes:
     """Is it appropriate? In the shape of OpenAI's moderations, by the config's moderation check or our own."""
     caller.need("details")  # Scores and categories tell what to change until a check passes.
     with service.configs.use() as live:

@@ -6,10 +6,10 @@ script, so that one player serves all of them and sees a client's leaving at any
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Literal, cast
+from typing import Literal
 
 from quorate.testing.standin.connection import Connection, Request, head
 from quorate.testing.standin.ledger import Counts, Cut, Ledger
@@ -262,12 +262,6 @@ class Writer:
         return b"" if self.close else b"0\r\n\r\n"
 
 
-def told_by_tool(chat: Chat) -> bool:
-    """Whether the conversation ends in a tool's result: then a model has what it asked for, and answers."""
-    messages = cast("list[Mapping[str, object]]", chat.body["messages"])
-    return messages[-1]["role"] == "tool"
-
-
 def tool_calls(profile: Profile, chat: Chat, *, number: int) -> list[dict[str, object]]:
     """Return the profile's tool calls in OpenAI's shape; one without a name takes the first tool offered."""
     offered, first = chat.body.get("tools"), "issue_refund"
@@ -399,7 +393,7 @@ def write(request: Request, chat: Chat, *, profile: Profile, fault: Fault, numbe
     said: Sequence[str]
     said, reason = answer_tokens(chat, profile, rule=profile.verdict, fault=fault.kind)
     tools: list[dict[str, object]] = []
-    if profile.tool_calls and nonce_asked(chat) is None and not told_by_tool(chat):
+    if profile.tool_calls and nonce_asked(chat) is None and not chat.told_by_tool:
         tools, reason = tool_calls(profile, chat, number=number), "tool_calls"
         said = [token for tool in profile.tool_calls for token in tokenize(tool.arguments) or [""]]
     return Writer(request, chat, profile, fault, number, redirect, list(said), reason, tools)

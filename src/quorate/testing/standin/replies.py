@@ -99,6 +99,12 @@ class Chat:
     schema_name: str
     schema_nonce: str | None
 
+    @property
+    def told_by_tool(self) -> bool:
+        """Whether it ends in a tool's result: then a model has what it asked for, and answers."""
+        messages = cast("list[Mapping[str, object]]", self.body["messages"])
+        return messages[-1]["role"] == "tool"
+
 
 def parse_object(raw: bytes) -> Mapping[str, object]:
     """Read a request's body as a JSON object.
