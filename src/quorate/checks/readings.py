@@ -364,8 +364,9 @@ def _unscrambled(text: str, pause: Pause = bool) -> tuple[str, list[str]]:
         letters = sum(map(str.isalpha, chunk))
         if not chunk.isascii() or not letters:
             return chunk
-        straight, turned, backward = _english(chunk, _UNDO)
-        score, name = max((turned, "rot13"), (backward, "reversed"))
+        [straight] = _english(chunk)  # Undone, what reads so well would have to read half as well again.
+        others = (0.0, 0.0) if straight > 0.4 else _english(chunk, ("rot13", "reversed"))
+        score, name = max(zip(others, ("rot13", "reversed"), strict=True))
         # A chunk of few letters proves little; it follows the one before it if it can.
         certain = letters >= 10 and score > max(1.5 * straight, 0.2)
         if not certain and not (letters < 10 and name == last and score > straight):

@@ -1,6 +1,7 @@
 """One request and its one reply, straight over ASGI: the hot route builds no request or response object."""
 
 import asyncio
+import itertools
 import secrets
 from collections.abc import Iterable
 from typing import Any
@@ -16,6 +17,8 @@ BODY_S = 30.0
 Headers = Iterable[tuple[bytes, bytes]]
 JSON = (b"content-type", b"application/json")
 EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
+_PROCESS = secrets.token_hex(8)
+_requests = itertools.count(1)
 FIXED = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 
 
@@ -23,7 +26,7 @@ class Exchange:
     """A request while it is answered.
 
     Attributes:
-        id: of the request; goes out as `x-request-id`.
+        id: of the request, unlike any other's; goes out as `x-request-id`.
         begun_s: when it came, on the engine's clock.
         started: whether the reply's status is out.
         status: of the reply; of a stream that broke the error's.
@@ -46,7 +49,7 @@ class Exchange:
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.id = secrets.token_hex(12)
+        self.id = f"{_PROCESS}{next(_requests):08x}"
         self.begun_s = clock.now()
         self.started = self._over = False
         self.sent = self.status = 0

@@ -4,6 +4,7 @@ import gc
 import itertools
 import logging
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ from quorate.wiring.serving import store_url
 
 COLLECT_AFTER = (20_000, 20, 50)
 """Allocations, and rounds of the younger generations, between two of the collector's rounds."""
+SWITCH_S = 0.0005
+"""The longest that a thread of the store or of a check keeps the interpreter from the event loop, which asks often."""
 EXPIRE_S = 3600.0
 """Seconds between two deletions of old records."""
 log = logging.getLogger("quorate.service")
@@ -248,6 +251,7 @@ async def serve_on(sock: socket.socket, place: Place, *, table: ServiceTable, re
         gc.collect()
         gc.freeze()
         gc.set_threshold(*COLLECT_AFTER)
+        sys.setswitchinterval(SWITCH_S)
         async with supervised({"reload": reloading}, on_crash=_crashed):
             ready(service)
             await serve(asgi(service), sock, drain_s=table.drain_s, draining=drain, reload=asked.give)

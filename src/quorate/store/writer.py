@@ -25,6 +25,8 @@ GROUP = 512
 """The most writes of one commit."""
 SOON_S = 0.02
 """The longest that a write waits for others which nobody waits for."""
+BUSY_S, GATHER_S = 0.005, 0.002
+"""Where one commit follows another so soon, the next waits that long for company: fewer commits, each no slower."""
 _RETRY_S = 0.2
 """Between two tries while the database is away. Who waits for a commit then waits at most that much longer."""
 _LAST_TRIES = 20
@@ -110,6 +112,7 @@ class Writer:
         self._pending: list[Item] = []
         self._soon: asyncio.TimerHandle | None = None
         self._backlog: deque[Item] = deque()
+        self._ended_s = 0.0
         self._pause = threading.Event()  # Never set: it is waited for, to let time pass.
         self._left: list[Write] = []
         self._thread = threading.Thread(target=self._main, name="quorate-store", daemon=True)
@@ -203,6 +206,8 @@ class Writer:
             self._pause.wait(_RETRY_S)
         elif not self._backlog:
             self._backlog.extend(self._queue.get())
+            if time.perf_counter() - self._ended_s < BUSY_S:
+                self._pause.wait(GATHER_S)
         with contextlib.suppress(queue.Empty):
             while True:
                 self._backlog.extend(self._queue.get_nowait())
@@ -229,7 +234,8 @@ class Writer:
                 for write, _ in made:
                     self._write([write])
         else:
-            took_s = time.perf_counter() - begun_s
+            self._ended_s = time.perf_counter()
+            took_s = self._ended_s - begun_s
             self._tell([(write, None, None) for write, _ in made], commits=1, took_s=took_s)
 
     def _made(self, writes: list[Write]) -> list[tuple[Write, Rows]]:
