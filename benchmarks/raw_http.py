@@ -8,6 +8,7 @@ import asyncio
 import gc
 import math
 import os
+import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -126,10 +127,19 @@ Draw = Callable[[], tuple[str, bytes]]
 
 
 async def closed_loop(
-    draw: Draw, *, host: str, port: int, pid: int, clients: int, warm_s: float = 1.0, run_s: float = 3.0
+    draw: Draw,
+    *,
+    host: str,
+    port: int,
+    pid: int,
+    clients: int,
+    warm_s: float = 1.0,
+    run_s: float = 3.0,
+    think_s: float = 0.0,
 ) -> Window:
     """Drive a server with so many clients.
 
+    Each thinks between two requests, `think_s` seconds in the mean: without, those that once came together stay so.
     They start spread over half of the warm-up, so as not to go in step. Where the machine is slow, the warm-up goes on
     until there were two replies for each client, and the window until there were three more.
     """
@@ -156,6 +166,8 @@ async def closed_loop(
                 window.replies.append((kind, reply))
             if reply.status == 429:
                 await asyncio.sleep(_BUSY_S)
+            elif think_s:
+                await asyncio.sleep(random.uniform(0, 2 * think_s))
         connection.close()
 
     async def enough(seconds: float, replies: int) -> None:

@@ -79,6 +79,7 @@ class Job:
         pace: the upstream's tokens after the first, in the stand-in's words.
         goals: figures to compare: label, key, how, and the bound, None if it is only reported.
         attacks: share of attacks.
+        think_s: a client's mean time between two requests.
     """
 
     title: str
@@ -89,6 +90,7 @@ class Job:
     pace: str
     goals: tuple[tuple[str, str, str, float | None], ...]
     attacks: float = 0.2
+    think_s: float = 0.0
 
     def set_up(self, server: SpawnedStandIn) -> None:
         """Give the models their latencies; they keep their names, so that services need no new config."""
@@ -115,8 +117,8 @@ JOBS: dict[str, Job] = {
     "plain-200": Job("as fast as it goes, plain", 200, False, 10, 20, "", _SPEED),
     "stream-50": Job("as fast as it goes, streamed", 50, True, 10, 20, "-20x1ms", _SPEED),
     "stream-200": Job("as fast as it goes, streamed", 200, True, 10, 20, "-20x1ms", _SPEED),
-    "latency-50": Job("at ease, streamed", 50, True, 100, 300, "-20x10ms", _LATENCY),
-    "checks-last-50": Job("at ease, streamed, checks slower", 50, True, 300, 100, "-20x10ms", _LATENCY),
+    "latency-50": Job("at ease, streamed", 50, True, 100, 300, "-20x10ms", _LATENCY, think_s=1.0),
+    "checks-last-50": Job("at ease, streamed, checks slower", 50, True, 300, 100, "-20x10ms", _LATENCY, think_s=1.0),
 }
 
 
@@ -163,6 +165,7 @@ def load(
     url = f"http://{process.host}:{process.port}/v1"
     command = [sys.executable, "-m", "benchmarks.service_load", url, "--pid", str(process.pid), "--seed", str(seed)]
     command += ["--model", target.model, "--clients", str(job.clients), "--attacks", str(job.attacks)]
+    command += ["--think-s", str(job.think_s)]
     command += ["--run-s", str(run_s), *(["--stream"] if job.stream else [])]
     command += [] if cpu is None else ["--cpu", str(cpu)]
     command += ["--key", key] if key else []

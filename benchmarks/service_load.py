@@ -81,6 +81,7 @@ def main() -> None:
     parser.add_argument("--attacks", type=float, default=0.2, help="share of attacks (default 0.2)")
     parser.add_argument("--stream", action="store_true")
     parser.add_argument("--warm-s", type=float, default=1.0)
+    parser.add_argument("--think-s", type=float, default=0.0, help="a client's mean time between two requests")
     parser.add_argument("--run-s", type=float, default=4.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cpu", type=int, help="CPU to pin this process to")
@@ -99,6 +100,7 @@ def main() -> None:
             pid=args.pid,
             clients=args.clients,
             warm_s=args.warm_s,
+            think_s=args.think_s,
             run_s=args.run_s,
         )
     )
