@@ -44,6 +44,7 @@ async def run(args: argparse.Namespace) -> int:
     """Serve until a signal ends it; 0 after a drain."""
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLine("quorate: %(message)s"))
+    handler.setLevel(logging.WARNING)  # Some libraries set their own loggers lower.
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     if sys.platform == "win32":
         raise UsageError("quorate serve needs POSIX signals and locks: run it on Linux or macOS, or in a container")
