@@ -364,7 +364,8 @@ def test_the_doctor_quotes_harmlessly(tmp_path: Path) -> None:
     with beside(raw_server(refuse)) as running:
         ran = run("doctor", "--config", config(tmp_path, running.base_url))
     assert ran.code == 1 and ran.raw_err == b""
-    assert [line[:4] for line in shown(ran.raw_out).splitlines()] == ["ok  ", *["FAIL"] * 5]
+    levels = [line[:4] for line in shown(ran.raw_out).splitlines()]
+    assert levels.count("FAIL") == 5 and set(levels) <= {"ok  ", "warn", "FAIL"}
 
 
 # --- real processes -------------------------------------------------------------------------------
