@@ -136,6 +136,8 @@ async def test_before_the_call_nothing_is_asked_and_without_us_nothing_goes_thro
         assert (await ask(world, url)).text == REPLY
         assert (await ask(world, url, ATTACK)).status == 400
         assert world.standin.stats()["models"]["gpt-4o"]["started"] == 1
-        world.service.callers.refresh([])
+        for key in await world.service.store.keys():
+            await world.service.store.revoke(key.id)
+        world.service.callers.refresh(await world.service.store.keys())
         assert (await ask(world, url)).status >= 400
         assert world.standin.stats()["models"]["gpt-4o"]["started"] == 1
