@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quorate import wiring
-from quorate.apps import frontdoor
+from quorate.apps import decision, frontdoor
 from quorate.errors import ConfigError
 from quorate.settings import RESERVED, Settings, api_key, check_settings, load_settings, resolve
 
@@ -257,7 +257,7 @@ def test_a_key_comes_from_the_environment(folder: Path, monkeypatch: pytest.Monk
 def test_reserved_names_are_the_front_doors() -> None:
     """Settings and front door reserve the same names, so that no good config is refused later."""
     assert RESERVED == frontdoor.RESERVED
-    assert "admit" not in get_args(frontdoor.RowOutcome)
+    assert "admit" not in get_args(decision.RowOutcome)
 
 
 bare = st.sampled_from(["a\nb", "\x1b[31m", "x" * 5_000, "a/b", "\x00", "scope", "small"])
