@@ -511,3 +511,13 @@ async def test_databases_that_are_opened_at_once(tmp_path: Path) -> None:
             return len(await store.records())
 
     assert await asyncio.gather(*(one(number) for number in range(8))) == [1] * 8
+
+
+async def test_what_nobody_waits_for_is_written_soon(url: str) -> None:
+    """An end needs no other write after it to get to the database."""
+    async with Store.open(url) as store:
+        await store.decided(record("r1"))
+        store.ended(End(id="r1", outcome="done"))
+        async with asyncio.timeout(20):
+            while (await store.records())[0].end is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
