@@ -86,7 +86,8 @@ class Queries:
         self, connection: Connection, /, *, name: str, rights: Sequence[Right], limits: JSON
     ) -> tuple[Key, str]:
         """Make a key; returns it with its whole text, which is nowhere kept."""
-        id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
+        # Hexadecimal: a double click takes the whole key, and no shell or pattern reads part of it as something else.
+        id, secret = secrets.token_hex(6), secrets.token_hex(32)
         row = connection.execute(
             insert(keys)
             .values(
