@@ -31,7 +31,8 @@ def listen(host: str, port: int) -> socket.socket:
         UsageError: the address is not to be had.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family)
+    # Named in full: of a socket whose protocol is 0 asyncio does not turn Nagle's delay off, on what it accepts neither.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host.strip("[]"), port))

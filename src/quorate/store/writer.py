@@ -1,16 +1,18 @@
-"""One thread that writes: it takes all that waits, commits it at once, and tells those who wait for it.
+"""One thread that writes: it is given all that waits, commits it at once, and the loop tells those who wait for it.
 
-While one commit runs the next ones' writes gather, so a slow disk makes larger groups and not a longer queue.
+The thread has one batch at a time; what comes meanwhile gathers on the loop. So a slow disk makes larger groups and not
+a longer queue, and a commit costs the loop one wake-up, however many it keeps.
 """
 
 import asyncio
 import contextlib
+import math
 import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine
@@ -23,12 +25,12 @@ from quorate.store.rows import Inserts, Rows
 
 GROUP = 512
 """The most writes of one commit."""
-SOON_S = 0.02
+SOON_S = 0.05
 """The longest that a write waits for others which nobody waits for."""
-BUSY_S, GATHER_S = 0.005, 0.002
-"""Where one commit follows another so soon, the next waits that long for company: fewer commits, each no slower."""
-_RETRY_S = 0.2
-"""Between two tries while the database is away. Who waits for a commit then waits at most that much longer."""
+REST_S = 0.005
+"""After a commit the next waits so long for company: fewer commits under load, and none later on an idle machine."""
+RETRY_S = 0.2
+"""Between two tries while the database is away, for what nobody waits for."""
 _LAST_TRIES = 20
 
 
@@ -85,8 +87,22 @@ class Watch(Protocol):
         """A commit was refused."""
 
 
-Item = Write | Job | asyncio.Future[int]
-Settled = list[tuple[Write | Job, Any, QuorateError | None]]
+Item = Write | Job
+
+
+@dataclass(slots=True)
+class _Done:
+    """What became of a batch."""
+
+    settled: list[tuple[Item, Any, QuorateError | None]] = field(default_factory=list)
+    left: list[Item] = field(default_factory=list)
+    commits: int = 0
+    error: str = ""
+    took_s: float = 0.0
+
+    @property
+    def written(self) -> int:
+        return sum(isinstance(item, Write) and failure is None for item, _, failure in self.settled)
 
 
 class Writer:
@@ -108,32 +124,24 @@ class Writer:
         self._inserts = Inserts(engine.dialect)
         self._max_queued = max_queued
         self._room: deque[asyncio.Future[None]] = deque()
-        self._queue: queue.SimpleQueue[list[Item]] = queue.SimpleQueue()
         self._pending: list[Item] = []
-        self._soon: asyncio.TimerHandle | None = None
-        self._backlog: deque[Item] = deque()
-        self._ended_s = 0.0
-        self._pause = threading.Event()  # Never set: it is waited for, to let time pass.
-        self._left: list[Write] = []
+        self._at_work = self._away = False
+        self._wanted_s = math.inf
+        self._rested_s = -math.inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._idle: asyncio.Future[None] | None = None
+        self._batches: queue.SimpleQueue[list[Item] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._main, name="quorate-store", daemon=True)
         self._thread.start()
 
-    def put(self, item: Write | Job) -> None:
+    # On the event loop's thread.
+
+    def put(self, item: Item) -> None:
         """Queue it; nothing is refused. What nobody waits for goes with the next that somebody does, or soon."""
         self.stats.queued += 1
         self._pending.append(item)
-        if item.waiter is not None or len(self._pending) >= GROUP:
-            self._hand_over()
-        elif self._soon is None:
-            self._soon = self._loop.call_later(SOON_S, self._hand_over)
-
-    def _hand_over(self) -> None:
-        if self._soon is not None:
-            self._soon.cancel()
-            self._soon = None
-        if self._pending:
-            self._queue.put(self._pending)
-            self._pending = []
+        urgent = item.waiter is not None or len(self._pending) >= GROUP
+        self._want(self._loop.time() + (0 if urgent else SOON_S))
 
     async def room(self) -> None:
         """Wait until less than `max_queued` wait."""
@@ -149,28 +157,79 @@ class Writer:
 
     async def close(self) -> int:
         """Write all that is queued, and end the thread; returns how many writes could not be written."""
-        self._hand_over()
-        waiter: asyncio.Future[int] = self._loop.create_future()
-        self._queue.put([waiter])
-        lost = await asyncio.shield(waiter)
-        self._thread.join()  # That was its last word.
-        return lost
+        tries = 0
+        while tries < _LAST_TRIES:
+            self._hand_over()
+            if not self._at_work:
+                break
+            self._idle = self._loop.create_future()
+            await self._idle
+            if self._away:
+                self._put_away()
+                tries += 1
+                pause: asyncio.Future[None] = self._loop.create_future()
+                self._loop.call_later(RETRY_S, pause.set_result, None)
+                await asyncio.shield(pause)
+        self._put_away()
+        self._batches.put(None)
+        self._thread.join()  # It has nothing more to do.
+        lost = StoreError("the store was closed before the database came back")
+        missed, self._pending = self._pending, []
+        if missed:
+            self._told(_Done([(item, None, lost) for item in missed], error=str(lost)))
+        return len(missed)
 
-    # On the event loop's thread.
+    def _want(self, at_s: float) -> None:
+        """Have the next batch begin at that time, or as soon after it as may be."""
+        self._wanted_s = min(self._wanted_s, at_s)
+        if self._at_work:
+            return
+        at_s = max(self._wanted_s, self._rested_s)
+        if at_s <= self._loop.time():
+            self._hand_over()
+        elif self._timer is None or at_s < self._timer.when():
+            self._put_away()
+            self._timer = self._loop.call_at(at_s, self._hand_over)
 
-    def _settle(self, settled: Settled, commits: int, error: str, took_s: float, /) -> None:
-        self.stats.commits += commits
-        self.stats.error = error
-        if self.watch is not None and commits:
-            self.watch.committed(len(settled), took_s)
-        elif self.watch is not None and error:
+    def _put_away(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _hand_over(self) -> None:
+        self._put_away()
+        if self._at_work or not self._pending:
+            return
+        batch, self._pending = self._pending, []
+        self._at_work, self._wanted_s = True, math.inf
+        self._batches.put(batch)
+
+    def _settle(self, done: _Done, /) -> None:
+        """The thread has done a batch: tell who waits, and plan the next."""
+        self._at_work = False
+        now_s = self._loop.time()
+        self._rested_s = now_s + REST_S
+        self._away = bool(done.left)
+        self._told(done)
+        if done.left:
+            self._pending[:0] = done.left
+            self._want(now_s + RETRY_S)
+        elif self._pending:
+            self._want(self._wanted_s)
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+
+    def _told(self, done: _Done) -> None:
+        self.stats.commits += done.commits
+        self.stats.written += done.written
+        self.stats.error = done.error
+        if self.watch is not None and done.commits:
+            self.watch.committed(done.written, done.took_s)
+        if self.watch is not None and done.error:
             self.watch.store_failed()
-        for item, result, failure in settled:
+        for item, result, failure in done.settled:
             self.stats.queued -= 1
-            if failure is not None:
-                self.stats.failed += 1
-            elif isinstance(item, Write):
-                self.stats.written += 1
+            self.stats.failed += failure is not None
             if item.waiter is not None and not item.waiter.done():
                 if failure is None:
                     item.waiter.set_result(result)
@@ -189,37 +248,26 @@ class Writer:
     # On the writer's thread.
 
     def _main(self) -> None:
-        while True:
-            writes, other = self._take()
-            for at in range(0, len(writes), GROUP):
-                self._write(writes[at : at + GROUP])
-            if isinstance(other, Job):
-                self._do(other)
-            elif other is not None:
-                self._end(other)
-                return
+        while (batch := self._batches.get()) is not None:
+            done = _Done()
+            writes: list[Write] = []
+            for item in batch:  # In order: an end never comes before its record.
+                if isinstance(item, Write) and len(writes) < GROUP:
+                    writes.append(item)
+                    continue
+                self._write(writes, done)
+                writes = []
+                if isinstance(item, Write):
+                    writes.append(item)
+                else:
+                    self._do(item, done)
+            self._write(writes, done)
+            # A loop that was closed without closing the store has nobody left who could hear it.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._settle, done)
 
-    def _take(self) -> tuple[list[Write], Job | asyncio.Future[int] | None]:
-        """All writes that wait, up to the first thing that is none: order is kept."""
-        writes, self._left = self._left, []
-        if writes:
-            self._pause.wait(_RETRY_S)
-        elif not self._backlog:
-            self._backlog.extend(self._queue.get())
-            if time.perf_counter() - self._ended_s < BUSY_S:
-                self._pause.wait(GATHER_S)
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._backlog.extend(self._queue.get_nowait())
-        while self._backlog and len(writes) < GROUP:
-            item = self._backlog.popleft()
-            if not isinstance(item, Write):
-                return writes, item
-            writes.append(item)
-        return writes, None
-
-    def _write(self, writes: list[Write]) -> None:
-        made = self._made(writes)
+    def _write(self, writes: list[Write], done: _Done) -> None:
+        made = self._made(writes, done)
         if not made:
             return
         begun_s = time.perf_counter()
@@ -227,24 +275,25 @@ class Writer:
             self._commit([rows for _, rows in made])
         except Exception as error:
             if isinstance(error, SQLAlchemyError) and is_away(error):
-                self._keep([write for write, _ in made], store_error(error))
+                _keep([write for write, _ in made], store_error(error), done)
             elif len(made) == 1:
-                self._give_up(made[0][0], error)
+                _give_up(made[0][0], error, done)
             else:  # One of them is to blame. The others must not suffer.
                 for write, _ in made:
-                    self._write([write])
+                    self._write([write], done)
         else:
-            self._ended_s = time.perf_counter()
-            took_s = self._ended_s - begun_s
-            self._tell([(write, None, None) for write, _ in made], commits=1, took_s=took_s)
+            done.took_s = time.perf_counter() - begun_s
+            done.settled += [(write, None, None) for write, _ in made]
+            done.commits += 1
+            done.error = ""
 
-    def _made(self, writes: list[Write]) -> list[tuple[Write, Rows]]:
+    def _made(self, writes: list[Write], done: _Done) -> list[tuple[Write, Rows]]:
         made: list[tuple[Write, Rows]] = []
         for write in writes:
             try:
                 rows = write.rows if isinstance(write.rows, Rows) else write.rows()
             except Exception as error:
-                self._give_up(write, error)
+                _give_up(write, error, done)
             else:
                 write.rows = rows
                 made.append((write, rows))
@@ -259,22 +308,7 @@ class Writer:
                 for sql, values in self._inserts.batches(table, rows):
                     connection.exec_driver_sql(sql, values)
 
-    def _keep(self, writes: list[Write], error: StoreError) -> None:
-        """The database is away: who waits is told so, and what nobody waits for is tried again."""
-        for write in writes:
-            write.tries += 1
-        self._left += [write for write in writes if write.waiter is None]
-        self._tell([(write, None, error) for write in writes if write.waiter is not None], error=str(error))
-
-    def _give_up(self, write: Write, error: Exception) -> None:
-        if isinstance(error, IntegrityError) and write.tries:
-            # It is there: an earlier try was committed, and the connection was lost before we heard of it.
-            self._tell([(write, None, None)], commits=1)
-            return
-        ours = error if isinstance(error, QuorateError) else _ours(error)
-        self._tell([(write, None, ours)], error=str(ours))
-
-    def _do(self, job: Job) -> None:
+    def _do(self, job: Job, done: _Done) -> None:
         try:
             with self._engine.begin() as connection:
                 result = job.run(connection)
@@ -283,28 +317,33 @@ class Writer:
                     job.after(connection)
         except Exception as error:
             ours = error if isinstance(error, QuorateError) else _ours(error)
-            self._tell([(job, None, ours)], error=str(ours))
+            done.settled.append((job, None, ours))
+            done.error = str(ours)
         else:
-            self._tell([(job, result, None)])
+            done.settled.append((job, result, None))
+            done.error = ""
 
-    def _end(self, waiter: asyncio.Future[int]) -> None:
-        for _ in range(_LAST_TRIES):
-            writes, self._left = self._left, []
-            if not writes:
-                break
-            self._pause.wait(_RETRY_S)
-            self._write(writes)
-        lost = StoreError("the store was closed before the database came back")
-        self._tell([(write, None, lost) for write in self._left], error=str(lost) if self._left else "")
-        self._call(waiter.set_result, len(self._left))
 
-    def _tell(self, settled: Settled, *, commits: int = 0, error: str = "", took_s: float = 0.0) -> None:
-        self._call(self._settle, settled, commits, error, took_s)
+def _keep(writes: list[Write], error: StoreError, done: _Done) -> None:
+    """The database is away: who waits is told so, and what nobody waits for is tried again."""
+    for write in writes:
+        write.tries += 1
+        if write.waiter is None:
+            done.left.append(write)
+        else:
+            done.settled.append((write, None, error))
+    done.error = str(error)
 
-    def _call(self, call: Callable[..., object], *args: object) -> None:
-        # A loop that was closed without closing the store has nobody left who could hear it.
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(call, *args)
+
+def _give_up(write: Write, error: Exception, done: _Done) -> None:
+    if isinstance(error, IntegrityError) and write.tries:
+        # It is there: an earlier try was committed, and the connection was lost before we heard of it.
+        done.settled.append((write, None, None))
+        done.commits += 1
+        return
+    ours = error if isinstance(error, QuorateError) else _ours(error)
+    done.settled.append((write, None, ours))
+    done.error = str(ours)
 
 
 def _ours(error: Exception) -> StoreError:
