@@ -1,6 +1,5 @@
 """The bot behind the door: the caller's own request, sent to the upstream beside the checks."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from quorate.checks import Check, Conversation
 from quorate.checks.conversation import Said
 from quorate.events import Context
 from quorate.models import ToolCall, ToolCallDelta
+from quorate.models.http import read_json
 from quorate.models.relay import Relay, events_in, single
 
 _META = frozenset(
@@ -50,6 +50,9 @@ class RelayAnswer:
         stream: whether the reply is streamed.
         effects: what answering may do to the world.
         windowing: judge the answer in windows while it is released; None lets it out as it comes.
+
+    Attributes:
+        text: what the upstream said, for people to read; None until its reply has ended.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class RelayAnswer:
         windowing: Windowing | None = None,
     ) -> None:
         self.effects = effects
+        self.text: str | None = None
         self._relay = relay
         self._body = body
         self._stream = stream
@@ -76,6 +80,7 @@ class RelayAnswer:
         body, windowing = self._body(conversation.numbers), self._windowing
         if windowing is None:
             end = await self._relay.send(body, context.emit, stream=self._stream)
+            self.text = end.text
             return Answer("", model=end.model)
         windows = Windowed(
             context.emit,
@@ -92,6 +97,7 @@ class RelayAnswer:
 
         end = await self._relay.send(body, judged, stream=self._stream)
         await windows.end()
+        self.text = end.text
         return Answer("", model=end.model)
 
 
@@ -119,7 +125,7 @@ def pieces_in(raw: bytes) -> Iterator[Piece]:
     """What an upstream's bytes say, streamed or whole: every text in them, whatever the field is called."""
     for data in [raw] if raw.lstrip()[:1] == b"{" else events_in(raw):
         with suppress(ValueError, RecursionError):  # [DONE]; anything else the relay has refused before.
-            event = json.loads(data)
+            event = read_json(data)
             if isinstance(event, Mapping):
                 yield from _of_event(event)
 

@@ -382,7 +382,7 @@ def _unscrambled(text: str, pause: Pause = bool) -> tuple[str, list[str]]:
 
 def _unleet(match: re.Match[str]) -> str:
     word = match[0]
-    if _LETTER.search(word) is None:
+    if _LEET_SIGNS.isdisjoint(word) or _LETTER.search(word) is None:
         return word
     # Digits at the end of a word are a number or a date far more often than letters; signs there are punctuation.
     core = word.rstrip("!|+.,;:?)]}\"'")

@@ -1,16 +1,18 @@
-"""The one HTTP session that all calls share, and the mapping of foreign errors to ours.
+"""The one HTTP session that all calls share, the reading of what comes back, and foreign errors as ours.
 
 Keys travel in headers, so nothing here follows a redirect, reads .netrc, or shows a header in a repr or error.
 """
 
+import json
 import ssl
 import urllib.request
 from http.cookies import SimpleCookie
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import aiohttp
+from pydantic_core import from_json
 from yarl import URL
 
 from quorate.errors import BadReply, ConfigError, ModelError, ModelRefused, ModelUnavailable, RateLimited
@@ -125,6 +127,19 @@ def _plain(error: aiohttp.ClientError) -> str:
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the server closed the connection"
     return type(error).__name__
+
+
+def read_json(data: bytes | str) -> Any:
+    """Read JSON as `json.loads` does, in a fifth of the time where it can be.
+
+    Raises:
+        ValueError: it is not JSON; `RecursionError` where it is nested too deeply.
+    """
+    try:
+        return from_json(data)
+    except ValueError:
+        # Half a surrogate pair, a deep nest or UTF-16 may be no mistake: the one that takes them has the last word.
+        return json.loads(data)
 
 
 async def read_bounded(response: aiohttp.ClientResponse, limit: int = MAX_REPLY_BYTES) -> bytes:

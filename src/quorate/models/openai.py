@@ -22,7 +22,7 @@ from quorate.errors import BadReply, ModelError, ModelRefused, ModelUnavailable,
 from quorate.events import Usage
 from quorate.models import Emit, Message, Prompt, Reply, ToolCall, ToolCallDelta
 from quorate.models.adaptive import Pace
-from quorate.models.http import Session, mapped, proxy_for, read_bounded, read_start, status_error
+from quorate.models.http import Session, mapped, proxy_for, read_bounded, read_json, read_start, status_error
 from quorate.models.sse import EventStream
 
 _CHARS_PER_TOKEN = 4
@@ -309,7 +309,7 @@ class _Reading:
 
     def _parse(self, text: str | bytes) -> dict[str, Any]:
         try:
-            data = json.loads(text)
+            data = read_json(text)
         except (ValueError, RecursionError):
             data = None
         if not isinstance(data, dict):

@@ -22,11 +22,13 @@ from quorate.engine import Timeout, clock, spend
 from quorate.errors import BadReply, ModelError, StreamBroken, UsageError
 from quorate.events import Usage
 from quorate.models.adaptive import Pace
-from quorate.models.http import Session, mapped, proxy_for, read_bounded, read_start, status_error
+from quorate.models.http import Session, mapped, proxy_for, read_bounded, read_json, read_start, status_error
 from quorate.models.openai import Price, Timeouts
 
 _CHARS_PER_TOKEN = 4
 MAX_EVENT_BYTES = 1 << 20
+MAX_TEXT = 1 << 18
+"""Characters of a reply that are kept as text; whole pieces, so it may be one piece more."""
 _LONG = 1 << 19
 _ENDS = (b"\n\n", b"\n\r\n", b"\r\r")  # The middle one ends lines of either kind.
 
@@ -43,11 +45,13 @@ class Relayed:
         content_type: of the upstream's reply.
         model: who answered, as the upstream names it.
         usage: tokens and money.
+        text: what its first choice says, for people to read; of a very long one the beginning.
     """
 
     content_type: str
     model: str
     usage: Usage
+    text: str = ""
 
 
 class Relay:
@@ -103,7 +107,7 @@ class Relay:
         """
         if self._pace is not None and not self._pace.take():
             await self._pace.turn()
-        reading, start_s = _Reading(self.where, emit, len(body)), clock.now()
+        reading, start_s = _Reading(self.where, emit, len(body), stream=stream), clock.now()
         try:
             return await self._ask(body, reading, stream=stream)
         except asyncio.CancelledError:
@@ -137,7 +141,7 @@ class Relay:
                 else:
                     await reading.whole(await read_bounded(response))
                 kind = response.headers.get("Content-Type", "application/json")
-        return Relayed(kind, reading.model, reading.used(self._price))
+        return Relayed(kind, reading.model, reading.used(self._price), "".join(reading.texts))
 
     async def _stream(
         self, response: aiohttp.ClientResponse, reading: "_Reading", *, patience: Timeout, start_s: float
@@ -224,27 +228,38 @@ def text_in(raw: bytes, *, stream: bool) -> str:
     """What the first choice of a relayed reply says, as far as it came, for people to read."""
     texts: list[str] = []
     for data in events_in(raw) if stream else [raw]:
-        with suppress(ValueError, RecursionError, LookupError, TypeError, AttributeError):  # [DONE] among them.
-            for choice in json.loads(data)["choices"]:
-                said = choice.get("delta" if stream else "message") or {}
-                if choice.get("index", 0) == 0 and isinstance(said.get("content"), str):
-                    texts.append(said["content"])
+        with suppress(ValueError, RecursionError):  # [DONE] among them.
+            texts += _said(read_json(data), stream=stream)
     return "".join(texts)
+
+
+def _said(data: Any, *, stream: bool) -> list[str]:
+    """What the first choice of a reply, or of an event of one, says."""
+    choices = data.get("choices") if isinstance(data, dict) else None
+    texts: list[str] = []
+    for choice in choices if isinstance(choices, list) else ():
+        said = choice.get("delta" if stream else "message") if isinstance(choice, dict) else None
+        if isinstance(said, dict) and choice.get("index", 0) == 0 and isinstance(text := said.get("content"), str):
+            texts.append(text)
+    return texts
 
 
 class _Reading:
     """A reply while it is passed on. What is read of it decides only where it ends and what it cost."""
 
-    def __init__(self, where: str, emit: Emit, asked: int) -> None:
+    def __init__(self, where: str, emit: Emit, asked: int, *, stream: bool) -> None:
         self._where = where
         self._emit = emit
         self._asked = asked
+        self._stream = stream
         self.cut = False
         self.begun = False
         self.done = False
         self.spoke = False
         self.model = ""
         self.pieces = 0
+        self.texts: list[str] = []
+        self._said = 0
         self.counts: tuple[int, int] | None = None
 
     async def whole(self, body: bytes) -> None:
@@ -283,6 +298,10 @@ class _Reading:
     def _note(self, data: dict[str, Any]) -> None:
         if not self.model and isinstance(name := data.get("model"), str):
             self.model = name[:200]
+        if self._said < MAX_TEXT:
+            texts = _said(data, stream=self._stream)
+            self.texts += texts
+            self._said += sum(map(len, texts))
         usage = data.get("usage")
         if isinstance(usage, dict):
             read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
@@ -291,7 +310,7 @@ class _Reading:
 
     def _parse(self, data: bytes) -> dict[str, Any]:
         try:
-            found = json.loads(data)
+            found = read_json(data)
         except (ValueError, RecursionError) as error:
             raise BadReply(f"{self._where}: not JSON") from error
         if not isinstance(found, dict):

@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from quorate.apps.answer import Answer
+from quorate.apps.answer import Answer, Answerer
 from quorate.apps.frontdoor import ANSWER, NONE, Decision, Response
+from quorate.apps.relay import RelayAnswer
 from quorate.apps.report import timeline_json, usage_json, verdicts_json
 from quorate.apps.windowed import AnswerBlocked
 from quorate.checks import Verdict
@@ -88,13 +89,15 @@ class _Passage:
         self._raw: list[bytes] = []
         self._kept = 0
         self._error: QuorateError | None = None
+        self._answerer: Answerer | None = None
 
     async def run(self) -> None:
         """Go through, and note how it ended."""
         await self._look_up()
+        self._answerer = self._live.answerer(self._asked)
         response = self._live.app.door.respond(
             self._conversation,
-            answerer=self._live.answerer(self._asked),
+            answerer=self._answerer,
             reuse=self._known,
             speculate=self._use.speculate,
         )
@@ -301,7 +304,7 @@ class _Passage:
                 bytes_out=self._exchange.sent,
                 usage=usage_json(timeline.usage, wasted),
                 timeline=timeline_json(timeline),
-                reply=self._spoken(),
+                reply=self._spoken(outcome),
             )
             service.store.ended(end)
         service.passed(self._live, timeline, decision=decision, outcome=outcome)
@@ -324,10 +327,12 @@ class _Passage:
             messages=_new_messages(self._asked),
         )
 
-    def _spoken(self) -> str:
+    def _spoken(self, outcome: Outcome) -> str:
         """What went out of the answer, as text."""
         if self._reply:
             return "".join(self._reply)
+        if outcome == "done" and isinstance(self._answerer, RelayAnswer) and self._answerer.text is not None:
+            return self._answerer.text  # All of it did, and it need not be read again.
         return text_in(b"".join(self._raw), stream=self._asked.stream)
 
 

@@ -31,7 +31,7 @@ def listen(host: str, port: int) -> socket.socket:
         UsageError: the address is not to be had.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Named in full: of a socket whose protocol is 0 asyncio does not turn Nagle's delay off, on what it accepts neither.
+    # The protocol is named: where it is 0, asyncio leaves Nagle's delay on, also on what such a socket accepts.
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -27,8 +27,9 @@ GROUP = 512
 """The most writes of one commit."""
 SOON_S = 0.05
 """The longest that a write waits for others which nobody waits for."""
-REST_S = 0.005
-"""After a commit the next waits so long for company: fewer commits under load, and none later on an idle machine."""
+REST_S, MOST_RESTS = 0.0025, 4
+"""After a commit the next waits for company, so long for each write of the last one, up to `MOST_RESTS` of them: much
+fewer commits under load, and next to no wait on an idle machine."""
 RETRY_S = 0.2
 """Between two tries while the database is away, for what nobody waits for."""
 _LAST_TRIES = 20
@@ -208,7 +209,7 @@ class Writer:
         """The thread has done a batch: tell who waits, and plan the next."""
         self._at_work = False
         now_s = self._loop.time()
-        self._rested_s = now_s + REST_S
+        self._rested_s = now_s + REST_S * min(len(done.settled), MOST_RESTS)
         self._away = bool(done.left)
         self._told(done)
         if done.left:
