@@ -27,9 +27,11 @@ GROUP = 512
 """The most writes of one commit."""
 SOON_S = 0.05
 """The longest that a write waits for others which nobody waits for."""
-REST_S, MOST_RESTS = 0.0025, 4
-"""After a commit the next waits for company, so long for each write of the last one, up to `MOST_RESTS` of them: much
-fewer commits under load, and next to no wait on an idle machine."""
+CROWD_S = 0.02
+"""For about so long a write that somebody waits for counts as company."""
+REST_S, MOST_REST_S = 0.0025, 0.01
+"""After a commit the next waits so long for each write in company beyond two: fewer commits under load, and no wait
+without it."""
 RETRY_S = 0.2
 """Between two tries while the database is away, for what nobody waits for."""
 _LAST_TRIES = 20
@@ -128,7 +130,8 @@ class Writer:
         self._pending: list[Item] = []
         self._at_work = self._away = False
         self._wanted_s = math.inf
-        self._rested_s = -math.inf
+        self._rested_s = self._last_s = -math.inf
+        self._crowd = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._idle: asyncio.Future[None] | None = None
         self._batches: queue.SimpleQueue[list[Item] | None] = queue.SimpleQueue()
@@ -141,8 +144,12 @@ class Writer:
         """Queue it; nothing is refused. What nobody waits for goes with the next that somebody does, or soon."""
         self.stats.queued += 1
         self._pending.append(item)
+        now_s = self._loop.time()
+        if item.waiter is not None:
+            self._crowd = 1 + self._crowd * math.exp((self._last_s - now_s) / CROWD_S)
+            self._last_s = now_s
         urgent = item.waiter is not None or len(self._pending) >= GROUP
-        self._want(self._loop.time() + (0 if urgent else SOON_S))
+        self._want(now_s + (0 if urgent else SOON_S))
 
     async def room(self) -> None:
         """Wait until less than `max_queued` wait."""
@@ -209,7 +216,7 @@ class Writer:
         """The thread has done a batch: tell who waits, and plan the next."""
         self._at_work = False
         now_s = self._loop.time()
-        self._rested_s = now_s + REST_S * min(len(done.settled), MOST_RESTS)
+        self._rested_s = now_s + min(REST_S * max(self._crowd - 2, 0), MOST_REST_S)
         self._away = bool(done.left)
         self._told(done)
         if done.left:
