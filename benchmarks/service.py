@@ -4,7 +4,8 @@ Every request is two LLM checks and an upstream answer. The service has one CPU;
 model server share the other. Targets take turns within each round, each measurement in a fresh process. What is
 compared is a ratio or a difference within one round, and what is reported is the median over rounds. Throughput per
 core is requests for each second of the service's own CPU time: it does not ask whether others had the machine. Times
-do: where the baseline itself is late, go by the difference to it, which stands beside each.
+do: "late" is what comes on top of the later of the check and the upstream's first token, both asked directly, by the
+same number of clients, in the same round; "refusal late" what comes on top of the check.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -127,11 +128,13 @@ class Bench:
 
     def __init__(self, server: SpawnedStandIn, *, run_s: float, cpus: tuple[int | None, int | None]) -> None:
         self.server, self.run_s, self.cpus = server, run_s, cpus
+        self._direct: dict[tuple[str, int], tuple[float, float]] = {}
 
     def measure(self, target: Target, job: Job, round_: int) -> dict[str, float]:
         """One target under one load; a reply that is not what it must be ends the benchmark."""
         own, other = self.cpus
         job.set_up(self.server)
+        check, first = self._directly(job, round_) if job.think_s else (job.check_ms, job.first_ms)
         self.server.reset()
         with target.start(self.server.base_url, cpu=own) as (process, key):
             found = load(process, target, job, run_s=self.run_s, seed=round_, cpu=other, key=key)
@@ -140,7 +143,6 @@ class Bench:
             raise SystemExit(
                 f"{target.name}, {job.title}: {wrong} of {found['requests']}, statuses {found['statuses']}"
             )
-        floor = max(job.check_ms, job.first_ms)
         return {
             "requests": found["requests"],
             "per_s": found["per_s"],
@@ -151,11 +153,23 @@ class Bench:
             "load_busy": found["load_busy"],
             "whole_p50": found["whole_ms"]["p50"],
             "whole_p99": found["whole_ms"]["p99"],
-            "late_p50": found["first_ms"]["p50"] - floor,
-            "late_p99": found["first_ms"]["p99"] - floor,
-            "refused_p50": found["refused_ms"]["p50"] - job.check_ms,
-            "refused_p99": found["refused_ms"]["p99"] - job.check_ms,
+            "late_p50": found["first_ms"]["p50"] - max(check, first),
+            "late_p99": found["first_ms"]["p99"] - max(check, first),
+            "refused_p50": found["refused_ms"]["p50"] - check,
+            "refused_p99": found["refused_ms"]["p99"] - check,
         }
+
+    def _directly(self, job: Job, round_: int) -> tuple[float, float]:
+        """Milliseconds, in the median, of a check and of the upstream's first token with nothing in between."""
+        if (job.title, round_) not in self._direct:
+            own, _ = self.cpus  # The stand-in is on the other one: the load has this one to itself.
+            server = Running(self.server.host, self.server.port, self.server.pid)
+            check = replace(job, stream=False, attacks=0.0)
+            checked = load(server, Target("", "", model="scope"), check, run_s=self.run_s / 2, seed=round_, cpu=own)
+            answer = replace(job, attacks=0.0)
+            answered = load(server, Target("", ""), answer, run_s=self.run_s / 2, seed=round_, cpu=own)
+            self._direct[job.title, round_] = (checked["whole_ms"]["p50"], answered["first_ms"]["p50"])
+        return self._direct[job.title, round_]
 
 
 def load(
