@@ -63,6 +63,19 @@ async def test_a_full_queue(tmp_path: Path) -> None:
         assert (await rejected(world))["queue"] == 2
 
 
+async def test_who_leaves_the_queue_is_counted(tmp_path: Path) -> None:
+    """A client that gives up while it waits for room takes none, and the figures say that it was still in the queue."""
+    places = {"service": "max_running = 1\nmax_queued = 3", "scope": "scope-300ms"}
+    async with served(tmp_path, **places) as world:
+        asked = [asyncio.create_task(world.chat()) for _ in range(2)]
+        await until(lambda: world.service.admission.queued == 1)
+        asked[1].cancel()
+        await until(lambda: world.service.admission.queued == 0)
+        assert (await asked[0]).status == 200
+        lines = (await world.get("/metrics")).raw.decode().splitlines()
+        assert 'quorate_clients_gone_total{stage="queued"} 1.0' in lines
+
+
 async def test_a_flood_waits_for_itself(tmp_path: Path) -> None:
     """While one key floods, another one's request is answered among the next, and not after the flood."""
     places = {"service": "max_running = 1\nmax_queued = 20", "scope": "scope-20ms"}

@@ -26,6 +26,22 @@ async def test_an_old_mistake_is_not_held_against_a_new_config(tmp_path: Path) -
         assert (await world.chat(ATTACK)).decision == "admit"
 
 
+async def test_a_changed_file_is_a_new_version(tmp_path: Path) -> None:
+    """A prompt that the config names is part of it: a reload under the same text takes the new one, and only then."""
+    prompt = tmp_path / "own-v1.md"
+    prompt.write_text("Is it about lamps?", encoding="utf-8")
+    async with served(tmp_path, checks=f'prompt = "{prompt.name}"') as world:
+        await world.key("admin", "call")
+        assert (await world.post("/admin/reload", {})).json["version"] == 1
+        before = (await world.get("/readyz")).json["config"]["digest"]
+        prompt.write_text("Is it about lamps or candles?", encoding="utf-8")
+        assert (await world.post("/admin/reload", {})).json["version"] == 2
+        assert (await world.get("/readyz")).json["config"]["digest"] != before
+        assert (await world.chat()).decision == "admit"
+        record = (await world.records())[-1].record
+    assert record.config_version == 2 and "own-v1@" in record.versions["scope"]
+
+
 async def test_a_worker_follows_again_once_the_store_is_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """While the store is away it says so once and looks on; the next key counts within a second of its return."""
     caplog.set_level(logging.ERROR, logger="quorate.service")

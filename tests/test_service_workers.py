@@ -293,6 +293,20 @@ async def test_a_signal_while_a_worker_is_started_again(tmp_path: Path) -> None:
             assert await asyncio.to_thread(serving.wait, 20.0) == 0
 
 
+async def test_a_signal_that_comes_too_early_ends_no_worker(tmp_path: Path) -> None:
+    """A reload while workers are still starting reaches or misses them; it ends none, and no password shows in `ps`."""
+    async with StandIn() as models:
+        path = config(tmp_path, models.base_url)
+        with serve(path, "--workers", "2") as serving:
+            children = serving.workers()
+            for child in children:
+                os.kill(child, signal.SIGHUP)
+            command = Path(f"/proc/{children[0]}/cmdline").read_bytes()
+            assert b"--worker" in command and b"quorate.db" not in command
+            assert (await World(serving, models, path, "", "").chat()).status == 200
+            assert serving.workers() == children and "starting it again" not in serving.told
+
+
 async def test_the_usual_limit_of_files_is_not_the_services(tmp_path: Path) -> None:
     """Started with few open files allowed, it takes what it may have; where that is too little it says so."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

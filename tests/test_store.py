@@ -317,6 +317,16 @@ async def test_what_is_no_key_is_none(text: str) -> None:
     assert parse_key("qk_a_b_c-d") == ("a", "b_c-d")
 
 
+async def test_the_first_key_is_made_once(url: str) -> None:
+    """Of several services that start over one empty store one makes the first key; a revoked key counts as one."""
+    async with Store.open(url) as one, Store.open(url) as two:
+        made = await asyncio.gather(*(store.create_first_key("first", ("call",)) for store in (one, two) * 4))
+        [(key, _)] = [found for found in made if found is not None]
+        assert [found.id for found in await two.keys()] == [key.id]
+        assert await two.revoke(key.id)
+        assert await one.create_first_key("second", ("call",)) is None
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [

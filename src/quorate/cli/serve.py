@@ -28,6 +28,8 @@ if sys.platform != "win32":
 
 BACKOFF_S = 1.0
 """Seconds before a worker that died is started again."""
+STORE_VARIABLE = "QUORATE_STORE"
+"""Tells a worker the store's URL: it may hold a password, and everybody sees the command line of a process."""
 MOST_FILES = 1 << 16
 """Open files and sockets that a process asks for."""
 
@@ -48,6 +50,9 @@ async def run(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     if sys.platform == "win32":
         raise UsageError("quorate serve needs POSIX signals and locks: run it on Linux or macOS, or in a container")
+    # Until somebody listens for it: a reload that comes too early ends nothing. Workers are started with it blocked.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     path = (args.config if args.config is not None else example_config()).resolve()
     table = _table(args, path)
     _raise_file_limit(table)
@@ -93,7 +98,9 @@ def _table(args: argparse.Namespace, path: Path) -> ServiceTable:
     """The `[service]` table with what the command line says otherwise."""
     table = load_settings(path).service
     said = {name: value for name in ("host", "port", "workers", "store") if (value := getattr(args, name)) is not None}
-    if args.config is None and args.store is None:
+    if args.socket is not None:
+        said["store"] = os.environ[STORE_VARIABLE]
+    elif args.config is None and args.store is None:
         said["store"] = "sqlite:///" + str(Path.cwd() / "quorate.db")  # The example's folder may not be writable.
     try:
         return ServiceTable.model_validate(table.model_dump() | said)
@@ -174,7 +181,6 @@ class _Workers:
         fd = self._sock.fileno()
         options = ["--socket", str(fd), "--worker", name, "--shared", str(shared), "--workers", "1"]
         options += ["--host", self._table.host, "--port", str(self._table.port)]
-        options += ["--store", self._table.store]
         if self._args.config is not None:
             options += ["--config", str(self._args.config)]
         if self._args.log is not None:
@@ -182,9 +188,17 @@ class _Workers:
         command = [sys.executable, "-m", "quorate", "serve", *options]
         # A group of its own: a Ctrl-C at the terminal reaches the workers through us, once.
         # Its standard input is a pipe of ours that nobody writes to: when it ends, so have we.
-        child = await asyncio.create_subprocess_exec(
-            *command, pass_fds=(fd,), stdin=asyncio.subprocess.PIPE, start_new_session=True
-        )
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        try:
+            child = await asyncio.create_subprocess_exec(
+                *command,
+                pass_fds=(fd,),
+                stdin=asyncio.subprocess.PIPE,
+                start_new_session=True,
+                env=os.environ | {STORE_VARIABLE: self._table.store},
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         self._children[name] = child
         if self._signals:  # It came while this one was being started.
             child.send_signal(signal.SIGTERM)

@@ -42,6 +42,7 @@ KEPT_BYTES = 1 << 18
 
 async def chat(service: Service, exchange: Exchange) -> None:
     """Answer one request, whatever comes of it."""
+    waited = True
     try:
         caller = service.callers.of(exchange)
         caller.need("call")
@@ -50,9 +51,11 @@ async def chat(service: Service, exchange: Exchange) -> None:
             request = understood(raw, live)
             with service.trace(caller, exchange):
                 async with leaving(exchange.gone), service.room(caller, live) as use:
+                    waited = False
                     await _Passage(service, live, exchange, caller=caller, request=request, use=use).run()
-    except ClientGone:
-        return  # Its passage has noted it; there is nobody to tell.
+    except ClientGone:  # There is nobody to tell.
+        if waited:  # Otherwise its passage has noted it.
+            service.metrics.client_gone("queued")
     except QuorateError as error:
         await exchange.fail(Trouble.of(error))
 

@@ -39,9 +39,9 @@ def read(path: Path) -> str:
         raise ConfigError(str(path), [f"cannot be read as UTF-8 text: {error}"]) from error
 
 
-def digest_of(text: str, mode: Mode) -> str:
-    """The hash of a config and its mode, as records and metrics name it."""
-    return hashlib.sha256(f"{mode}\n{text}".encode()).hexdigest()[:16]
+def digest_of(text: str, mode: Mode, *, fingerprint: str) -> str:
+    """The hash of a config, its mode and what the files say that it names, as records and metrics name it."""
+    return hashlib.sha256(f"{mode}\n{fingerprint}\n{text}".encode()).hexdigest()[:16]
 
 
 async def opened(path: Path, version: ConfigVersion) -> Live:
@@ -55,7 +55,9 @@ async def opened(path: Path, version: ConfigVersion) -> Live:
 
 
 async def propose(store: Store, path: Path, *, by: str, why: str, mode: Mode | None = None) -> int:
-    """Check the file whole and put it in force for all workers; returns its version.
+    """Check the file whole and put it in force for all workers; returns its version, the old one where nothing changed.
+
+    Files that the config names count: a changed prompt or help centre is a new version under the same text.
 
     Args:
         store: where versions live.
@@ -72,11 +74,12 @@ async def propose(store: Store, path: Path, *, by: str, why: str, mode: Mode | N
     chosen: Mode = mode or (active.mode if active is not None else "enforce")
     try:
         text = read(path)
-        await close_app(await open_app(parsed(text, path, observe=chosen == "observe"), path.parent))
+        app = await open_app(parsed(text, path, observe=chosen == "observe"), path.parent)
     except ConfigError as error:
         await store.note("reload rejected", by=by, detail={"mistakes": len(error.problems)})
         raise
-    digest = digest_of(text, chosen)
+    await close_app(app)
+    digest = digest_of(text, chosen, fingerprint=app.fingerprint)
     if active is not None and active.digest == digest:
         return active.version
     version = await store.propose(text, digest=digest, by=by, why=why, mode=chosen)

@@ -102,6 +102,16 @@ class Queries:
         ).one()
         return _key(row), f"qk_{id}_{secret}"
 
+    def create_first_key(
+        self, connection: Connection, /, *, name: str, rights: Sequence[Right]
+    ) -> tuple[Key, str] | None:
+        """Make a key where there is none yet."""
+        if connection.dialect.name == "postgresql":  # SQLite has one writer anyway.
+            connection.exec_driver_sql("LOCK TABLE keys IN SHARE ROW EXCLUSIVE MODE")
+        if connection.execute(select(keys.c.id).limit(1)).first() is not None:
+            return None
+        return self.create_key(connection, name=name, rights=rights, limits={})
+
     def keys(self, connection: Connection) -> list[Key]:
         """All keys, revoked ones too, oldest first."""
         return [_key(row) for row in connection.execute(select(keys).order_by(keys.c.created_us, keys.c.id))]

@@ -168,6 +168,11 @@ class Store:
         check_key(name, rights, limits=limits or {})
         return await self._write(partial(self._queries.create_key, name=name, rights=rights, limits=limits or {}))
 
+    async def create_first_key(self, name: str, rights: Sequence[Right]) -> tuple[Key, str] | None:
+        """`create_key` where there is no key yet, revoked ones counted; else None. Of several at once one makes it."""
+        check_key(name, rights, limits={})
+        return await self._write(partial(self._queries.create_first_key, name=name, rights=rights))
+
     async def keys(self) -> list[Key]:
         """All keys, revoked ones too, oldest first."""
         return await self._read(self._queries.keys)

@@ -31,7 +31,7 @@ DECISION_VALUES = ("admit", "refuse", "escalate", "failed")
 MODES = ("enforce", "observe")
 OUTCOMES = ("pass", "flag", "abstain", "failed", "cancelled", "would_refuse")
 REASONS = ("rate", "concurrency", "queue", "budget")
-STAGES = ("held", "released")
+STAGES = ("queued", "held", "released")
 RESULTS = ("loaded", "rejected")
 
 _Known = dict[str, str]
