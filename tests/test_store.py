@@ -390,6 +390,25 @@ async def test_migrations_make_what_the_schema_says(url: str) -> None:
         engine.dispose()
 
 
+async def test_a_database_of_the_first_form_is_brought_up(url: str) -> None:
+    """What an older version wrote is read as it was; what is written from now on has the new fields."""
+    async with Store.open(url) as store:
+        await store.decided(record("old", verdicts=[{"check": "a"}]))
+        store.ended(End(id="old", outcome="done"))
+    engine = connect(url)
+    with begins_writing(engine).begin() as connection:
+        connection.execute(sql("ALTER TABLE ends DROP COLUMN verdicts"))
+        connection.execute(sql("UPDATE alembic_version SET version_num = '0001'"))
+    engine.dispose()
+    async with Store.open(url) as store:
+        await store.decided(record("new", at=at(1)))
+        store.ended(End(id="new", outcome="done", verdicts=[{"check": "b", "reason": "call 555-123-4567 now"}]))
+        await store.note("flush", by="test")
+        new, old = await store.records()
+    assert (old.outcome, list(old.verdicts)) == ("done", [{"check": "a"}])
+    assert new.verdicts[0]["check"] == "b" and "4567" not in new.verdicts[0]["reason"]
+
+
 async def test_a_newer_database_is_left_alone(url: str) -> None:
     """An older program says that it is older, and changes nothing."""
     engine = connect(url)

@@ -5,7 +5,7 @@ the answerer become branches of one run under `Guarded` (or `Veto` where nothing
 turns the run's ends into a decision that people and programs can read.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Any, Self, get_args
@@ -24,12 +24,13 @@ from quorate.checks import (
 )
 from quorate.checks.conversation import Origin, output_subject
 from quorate.checks.verdict import CheckKind, CheckMode
-from quorate.engine import Run, fan_out
+from quorate.engine import Run, fan_out, size_of
 from quorate.errors import UsageError
 from quorate.events import Answered, Branch, Cancelled, Context, Failed
 from quorate.merges import (
     ON_ERROR,
     Admission,
+    Afterwards,
     EvaluateAll,
     Guarded,
     Merge,
@@ -76,8 +77,9 @@ class FrontDoor:
         answerer: writes the answer; None for a door that only decides.
         policy: how it behaves.
         observe: observe every check, whatever its mode, and enforce none: everything is admitted at once.
-        output: checks of kind "output" that judge the finished answer; with any, the answer is held until all of
-            them have passed it whole, and one longer than `policy.held_bytes` fails.
+        output: checks of kind "output" that judge the finished answer; with any that is enforced, the answer is held
+            until all of these have passed it whole, and one longer than `policy.held_bytes` fails. Those that are
+            only observed judge it after it has gone out; of one longer than that they say nothing.
         reader: makes what was said of what the answerer emitted; needed where that is neither texts nor tool calls.
 
     Raises:
@@ -106,18 +108,26 @@ class FrontDoor:
                 raise UsageError(f"mode of {check.id}: found {check.mode!r}, allowed are enforce, observe")
             if (check.kind == "output") != (check.id in self.output):
                 raise UsageError(f"{check.id}: a check of kind output judges answers, one of another kind messages")
-        if output and answerer is not None and answerer.effects == "gated":
+        after = {} if observe else {check.id: check.on_error for check in output if check.mode == "enforce"}
+        if after and answerer is not None and answerer.effects == "gated":
             raise UsageError("a gated answerer acts before its answer is complete: it cannot have output checks")
         self.kinds = frozenset(check.kind for check in checks)
         enforced = [] if observe else [check for check in checks if check.mode == "enforce"]
         self.guards = {check.id: check.on_error for check in enforced}
         self.observed = self.checks.keys() - self.guards.keys()
+        self.output_guards = after
+        self.output_observed = {check.id: check.on_error for check in output if check.id not in after}
         self.egress = any(check.egress for check in enforced)
         self.rule = partial(ruling, both)
         self.reader = reader
         self.answerer = answerer
         self.policy = policy
         self.said = frozenset(text.strip() for text in policy.refusals.all)
+
+    @property
+    def observes(self) -> bool:
+        """Whether some of its verdicts may come after the decision."""
+        return bool(self.observed or self.output_observed)
 
     async def decide(self, conversation: Source, *, evaluate_all: bool = False) -> Decision:
         """Decide without answering. Cancels what is still running when the decision is clear.
@@ -210,8 +220,13 @@ class Response:
         ]
         merge = self._merge()
         if evaluate_all:
-            merge = EvaluateAll(merge, door.guards, later=door.output)
-        if door.observed:
+            merge = EvaluateAll(merge, door.guards, later=door.output_guards)
+        if answerer is not None and door.output_observed:
+            watched = OutputGuards(door.output_observed, partial(self._review, door.output_observed))
+            merge = Afterwards(
+                merge, door.observed, answer=ANSWER, output=watched, size=size_of, most=policy.held_bytes
+            )
+        elif door.observed:
             merge = Observed(merge, door.observed)
         self.run: Run[Admission] = fan_out(
             branches, merge, timeout_s=policy.timeout_s, held_bytes=policy.held_bytes, grace_s=2.0
@@ -224,7 +239,7 @@ class Response:
         if self._answerer is None:
             return Veto(guards, rule=rule, decide_timeout_s=policy.decide_timeout_s, unenforced=True)
         answer: Branch[Answer] = Branch(ANSWER, self._work, None)
-        after = {check.id: check.on_error for check in self._door.output.values()}
+        after = self._door.output_guards
         return Guarded(
             guards,
             answer,
@@ -232,19 +247,20 @@ class Response:
             speculate=self.speculated,
             decide_timeout_s=policy.decide_timeout_s,
             unenforced=True,
-            output=OutputGuards(after, self._review) if after else None,
+            output=OutputGuards(after, partial(self._review, after)) if after else None,
         )
 
     async def _work(self, context: Context, /) -> Answer:
         if self._answerer is None:
             raise UsageError("there is no answerer")
-        whole = Whole(context, self._door.policy.held_bytes) if self._door.output else context
+        whole = Whole(context, self._door.policy.held_bytes) if self._door.output_guards else context
         return await self._answerer.answer(self._conversation, whole)
 
-    def _review(self, deltas: Sequence[Any], answer: Answer) -> list[Branch[Verdict]]:
-        """The branches of the output checks, on everything of the finished answer that could get out."""
+    def _review(self, names: Iterable[str], deltas: Sequence[Any], answer: Answer) -> list[Branch[Verdict]]:
+        """The branches of some output checks, on everything of the finished answer that could get out."""
         subject = output_subject(self._conversation, read_answer(deltas, answer, reader=self._door.reader))
-        return [Branch(check.id, partial(check.run, subject), check.timeout_s) for check in self._door.output.values()]
+        checks = [self._door.output[name] for name in names]
+        return [Branch(check.id, partial(check.run, subject), check.timeout_s) for check in checks]
 
     async def __aenter__(self) -> Self:
         await self.run.__aenter__()
@@ -320,7 +336,7 @@ class Response:
 
     def _row(self, check: str) -> Row:
         row = self._told_row(check)
-        if check not in self._door.observed:
+        if check not in self._door.observed and check not in self._door.output_observed:
             return row
         return row._replace(mode="observe", would=self._would(check))
 
@@ -331,7 +347,7 @@ class Response:
             case Answered(value=Verdict() as verdict):
                 return self._door.rule(verdict)
             case Failed():
-                return ON_ERROR[self._door.checks[check].on_error]
+                return ON_ERROR[(self._door.checks | self._door.output)[check].on_error]
             case _:
                 return None
 

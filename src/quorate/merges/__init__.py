@@ -1,6 +1,7 @@
 """Pure decision logic: events in, steps out. No tasks, no clock, no I/O, no randomness."""
 
 from quorate.merges.adaptive import Adaptive
+from quorate.merges.afterwards import Afterwards
 from quorate.merges.base import (
     EVERY,
     NOTHING,
@@ -40,6 +41,7 @@ __all__ = [
     "UNDECIDED",
     "Adaptive",
     "Admission",
+    "Afterwards",
     "Agree",
     "Cancel",
     "Collect",

@@ -292,7 +292,8 @@ class _Passage:
         timeline, service = response.run.timeline, self._service
         wasted = self._use.wasted = timeline.wasted
         decision = self._decision
-        if decision is None or self._live.app.door.observed:  # The rows of observed checks come late.
+        late = self._live.app.door.observes
+        if decision is None or late:
             decision = response.report() if response.run.decision is not None else None
         if not self._recorded and outcome == "abandoned":
             await service.store.decided(self._undecided())
@@ -308,6 +309,7 @@ class _Passage:
                 usage=usage_json(timeline.usage, wasted),
                 timeline=timeline_json(timeline),
                 reply=self._spoken(outcome),
+                verdicts=verdicts_json(decision) if late and decision is not None else (),
             )
             service.store.ended(end)
         service.passed(self._live, timeline, decision=decision, outcome=outcome)

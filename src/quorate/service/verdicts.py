@@ -198,7 +198,11 @@ async def _response(
             await windows.frame(b"", pieces)
             await windows.end()
         except AnswerBlocked as blocked:
-            await service.store.note("output blocked", by=blocked.check, detail={"request": exchange.id})
+            observed = all(check.mode == "observe" for check in output)
+            kind = "output would be blocked" if observed else "output blocked"
+            await service.store.note(kind, by=blocked.check, detail={"request": exchange.id})
+            if observed:
+                return json.dumps({"action": "NONE"}).encode()
             reason = live.app.door.policy.refusals.default
             return json.dumps({"action": "BLOCKED", "blocked_reason": reason}).encode()
     return json.dumps({"action": "NONE"}).encode()

@@ -37,12 +37,13 @@ class OutputTable(Table):
     """What is checked of an answer before it gets out.
 
     `mode` "hold" holds the whole answer until its checks have passed; "window" lets out what lies more than
-    `overlap_chars` behind a checked window; "off" checks nothing. `hosts` are those that links may point to, beside
-    those of the help centre. `canary` adds a line with a random marker to the first system message that callers send,
-    for the leak check to find; prompts of our own have one anyway.
+    `overlap_chars` behind a checked window; "observe" holds nothing and judges afterwards what went out, for the
+    record; "off" checks nothing. `hosts` are those that links may point to, beside those of the help centre. `canary`
+    adds a line with a random marker to the first system message that callers send, for the leak check to find; prompts
+    of our own have one anyway.
     """
 
-    mode: Literal["off", "hold", "window"] = "off"
+    mode: Literal["off", "hold", "window", "observe"] = "off"
     checks: Annotated[list[Literal["leak", "links", "moderation"]], Field(min_length=1)] = ["leak", "links"]
     hosts: list[Host] = []
     window_chars: Annotated[int, Field(ge=100, le=100_000)] = 2000

@@ -97,6 +97,7 @@ class End:
         usage: of the whole request.
         timeline: of the whole request.
         reply: the text that went out; the store redacts it.
+        verdicts: all of them once more where some came after the decision, as those of observed checks do; else none.
     """
 
     id: str
@@ -107,6 +108,7 @@ class End:
     usage: JSON = field(default_factory=dict)
     timeline: Sequence[JSON] = ()
     reply: str | None = None
+    verdicts: Sequence[JSON] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,11 @@ class Stored:
     def outcome(self) -> Outcome | Literal["unfinished"]:
         """How it ended, "unfinished" where no end was written."""
         return "unfinished" if self.end is None else self.end.outcome
+
+    @property
+    def verdicts(self) -> Sequence[JSON]:
+        """What each check said, late ones too."""
+        return (self.end.verdicts if self.end is not None else ()) or self.record.verdicts
 
 
 @dataclass(frozen=True, slots=True)

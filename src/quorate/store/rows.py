@@ -113,6 +113,7 @@ class Form:
                 as_json(end.usage),
                 as_json(self._words(end.timeline)),
                 self._text(end.reply),
+                as_json(self._words(end.verdicts)) if end.verdicts else None,
             )
         )
 
@@ -182,6 +183,7 @@ def read(row: Row[Any]) -> Stored:
         usage=json.loads(c["end_usage"]),
         timeline=json.loads(c["end_timeline"]),
         reply=c["end_reply"],
+        verdicts=() if c["end_verdicts"] is None else json.loads(c["end_verdicts"]),
     )
     return Stored(record, end)
 

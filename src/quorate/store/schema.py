@@ -51,6 +51,7 @@ ends = Table(
     Column("usage", Text, nullable=False),
     Column("timeline", Text, nullable=False),
     Column("reply", Text),
+    Column("verdicts", Text),
 )
 
 turns = Table(

@@ -82,9 +82,9 @@ class Builder:
         settings = self._settings
         checks = [self._check(name, table) for name, table in settings.checks.items()]
         answerer, observe = self._answerer(), settings.mode == "observe"
-        output = [] if observe else self._output_checks()
+        output = self._output_checks(observe=observe or settings.output.mode == "observe")
         # A relayed answer is judged in windows by whoever relays it; any other answer is short, and held.
-        windows = settings.output.mode == "window" and settings.upstream is not None
+        windows = settings.output.mode == "window" and settings.upstream is not None and not observe
         door = FrontDoor(
             checks,
             answerer,
@@ -257,7 +257,7 @@ class Builder:
             price=Price(table.input_usd, table.output_usd),
         )
 
-    def _output_checks(self) -> list[Check]:
+    def _output_checks(self, *, observe: bool) -> list[Check]:
         """The checks of what is said, by the names that decisions and refusal texts use."""
         table, sections = self._settings.output, self._knowledge.sections if self._knowledge else []
         if table.mode == "off":
@@ -273,7 +273,15 @@ class Builder:
                 judges[name] = LocalModerationJudge(LocalModeration.load(), None, Languages.load().foreign)
         return [
             # What is said in a language that a classifier does not cover was not said by a stranger.
-            Check(f"output-{name}", _SAID[name], judge, kind="output", timeout_s=table.timeout_s, on_abstain="admit")
+            Check(
+                f"output-{name}",
+                _SAID[name],
+                judge,
+                kind="output",
+                timeout_s=table.timeout_s,
+                on_abstain="admit",
+                mode="observe" if observe else "enforce",
+            )
             for name, judge in judges.items()
         ]
 
