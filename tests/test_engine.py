@@ -108,6 +108,16 @@ async def test_emit_waits_for_the_reader() -> None:
         assert (run.timeline["a"].ended_s, run.timeline.ended_s) == (3, 3)
 
 
+async def test_what_is_ready_is_taken_at_once_and_counts_as_read() -> None:
+    """All that was released and not read comes in order, without waiting; its room is free; then there is none."""
+    async with fan_out([speaker("a", *"abcdef")], Collect(1), held_bytes=3) as run:
+        first = await anext(run)
+        await clock.sleep(1)
+        assert [first.value, *(delta.value for delta in run.ready())] == ["a", "b", "c", "d"]
+        assert run.ready() == []
+        assert await text_of(run) == "ef"
+
+
 async def test_text_counts_in_bytes_and_anything_else_flat() -> None:
     """Back-pressure counts UTF-8 bytes of text, bytes as they are, and 64 for other things, lone surrogates too."""
 

@@ -292,6 +292,10 @@ class Response:
         self._told = True
         return self.report().reply
 
+    def ready(self) -> list[Any]:
+        """The pieces of an admitted answer that could be read without waiting; they count as read."""
+        return [delta.value for delta in self.run.ready()]
+
     @property
     def answer(self) -> Answer | None:
         """The finished answer of an admitted message, None before and otherwise."""

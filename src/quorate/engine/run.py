@@ -191,6 +191,13 @@ class Run(Generic[R]):
                 raise StopAsyncIteration
             await self._change()
 
+    def ready(self) -> list[Delta]:
+        """Take all that was released and not read yet, without waiting."""
+        found, self._out = list(self._out or ()), None
+        for delta in found:
+            self._arms[delta.branch].freed(size_of(delta.value))
+        return found
+
     async def decided(self) -> Decision[R]:
         """Wait for the decision, not for the end of the run.
 
@@ -304,7 +311,7 @@ class Run(Generic[R]):
         if step.fail is not None:
             self.error = self.error or step.fail
         if (step.closed or step.done) and self.timeline.closed_s is None:
-            self._critical(cause)
+            self.timeline.waited_for(cause)
             self.timeline.closed_s = self._loop.time() - self._start_s
             self._wake()
         if step.done:
@@ -315,14 +322,10 @@ class Run(Generic[R]):
             raise UsageError("a merge decided twice")
         self.decision = decision
         self.timeline.decided_s = self._loop.time() - self._start_s
-        self._critical(cause)
+        self.timeline.waited_for(cause)
         for name in decision.unused:
             self._arms[name].span.wasted = True
         self._wake()
-
-    def _critical(self, cause: str | None) -> None:
-        if cause in self._arms and cause not in self.timeline.critical:
-            self.timeline.critical += (str(cause),)
 
     def ring(self, now_s: float, /) -> None:
         """See whether the time to decide, or the run's own, is up. For the engine's own use."""
@@ -351,10 +354,7 @@ class Run(Generic[R]):
         self._wake()
 
     async def _join(self) -> None:
-        """Wait for what was cancelled; hand to the reaper what does not end in time.
-
-        A cancel of the caller meanwhile does not cut the wait short: it is raised after it.
-        """
+        """Wait for what was cancelled, also when the caller is; hand to the reaper what does not end in time."""
         left_s = self._loop.time()
         cut: asyncio.CancelledError | None = None
         waiting = True

@@ -95,6 +95,11 @@ class Timeline:
     def __iter__(self) -> Iterator[Span]:
         return iter(self.spans)
 
+    def waited_for(self, cause: str | None) -> None:
+        """Note a branch as one that the decision or the end waited for; what is no branch is no cause."""
+        if cause not in self.critical and any(span.branch == cause for span in self.spans):
+            self.critical += (str(cause),)
+
     @property
     def usage(self) -> Usage:
         """What all branches spent together."""

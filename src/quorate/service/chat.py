@@ -206,9 +206,9 @@ class _Passage:
             await exchange.reply(200, b"".join(pieces), headers=[JSON, *self._headers("admit")])
             return
         await self._start("admit")
-        await exchange.write(self._keep(first))
+        await exchange.write(self._all_ready(first, response))
         async for piece in response:
-            await exchange.write(self._keep(piece))
+            await exchange.write(self._all_ready(piece, response))
         await exchange.end()
 
     async def _built_in(self, response: Response) -> None:
@@ -232,6 +232,11 @@ class _Passage:
             await exchange.write(told.chunk(self._note(piece), first=False))
         usage_at_end = self._tokens(response) if asked.usage else None
         await exchange.end(told.end("tool_calls" if calling else "stop", usage=usage_at_end))
+
+    def _all_ready(self, piece: bytes, response: Response) -> bytes:
+        """A piece with all that came after it meanwhile: what was held goes out in one go."""
+        more = response.ready()
+        return self._keep(b"".join((piece, *more)) if more else piece)
 
     def _keep(self, piece: bytes) -> bytes:
         """Keep the answer's beginning for its record."""
