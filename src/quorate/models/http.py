@@ -136,7 +136,7 @@ def read_json(data: bytes | str) -> Any:
         ValueError: it is not JSON; `RecursionError` where it is nested too deeply.
     """
     try:
-        return from_json(data)
+        return from_json(data, cache_strings="keys")  # Not what people say: it would stay in memory.
     except ValueError:
         # Half a surrogate pair, a deep nest or UTF-16 may be no mistake: the one that takes them has the last word.
         return json.loads(data)
