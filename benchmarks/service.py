@@ -10,19 +10,22 @@ same number of clients, in the same round; "refusal late" what comes on top of t
 
 import argparse
 import json
+import math
 import os
 import shlex
+import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.processes import Running, running, two_cpus
+from benchmarks.raw_http import percentile
 from quorate.testing.standin import SpawnedStandIn, spawn_standin
 
 BASELINE = "baseline"
@@ -53,7 +56,7 @@ class Target:
     more: str = ""
 
     @contextmanager
-    def start(self, upstream: str, *, cpu: int | None) -> Iterator[tuple[Running, str]]:
+    def start(self, upstream: str, *, cpu: int | None) -> Iterator[tuple[Running, str, Path]]:
         """Run it in a folder of its own, so that what it stores is new and goes with it; gives the key to ask with."""
         with tempfile.TemporaryDirectory() as folder:
             config, key = Path(folder) / "quorate.toml", self.key
@@ -64,7 +67,7 @@ class Target:
                 key = json.loads(subprocess.run(make, stdout=subprocess.PIPE, check=True).stdout)["secret"]
             command = self.command.replace("{upstream}", upstream).replace("{config}", shlex.quote(str(config)))
             with running(command, cpu=cpu) as process:
-                yield process, key
+                yield process, key, Path(folder) / "quorate.db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +139,9 @@ class Bench:
         job.set_up(self.server)
         check, first = self._directly(job, round_) if job.think_s else (job.check_ms, job.first_ms)
         self.server.reset()
-        with target.start(self.server.base_url, cpu=own) as (process, key):
+        with target.start(self.server.base_url, cpu=own) as (process, key, store):
             found = load(process, target, job, run_s=self.run_s, seed=round_, cpu=other, key=key)
+            after = refused_after_ms(store) if store.exists() else []
         wrong = {key: found[key] for key in ("wrong", "cut") if found[key]}
         if wrong or set(found["statuses"]) != {"200"}:
             raise SystemExit(
@@ -155,6 +159,8 @@ class Bench:
             "whole_p99": found["whole_ms"]["p99"],
             "late_p50": found["first_ms"]["p50"] - max(check, first),
             "late_p99": found["first_ms"]["p99"] - max(check, first),
+            "after_p50": percentile(after, 0.5),
+            "after_p99": percentile(after, 0.99),
             "refused_p50": found["refused_ms"]["p50"] - check,
             "refused_p99": found["refused_ms"]["p99"] - check,
         }
@@ -170,6 +176,18 @@ class Bench:
             answered = load(server, Target("", ""), answer, run_s=self.run_s / 2, seed=round_, cpu=own)
             self._direct[job.title, round_] = (checked["whole_ms"]["p50"], answered["first_ms"]["p50"])
         return self._direct[job.title, round_]
+
+
+def refused_after_ms(store: Path) -> list[float]:
+    """Milliseconds that a refusal took beside its deciding check, by the records: what came before it and after it."""
+    found = []
+    with closing(sqlite3.connect(store)) as connection:
+        sql = """SELECT decided_by, ends.elapsed_ms, ends.timeline FROM records JOIN ends USING (id)
+            WHERE decision = 'refuse'"""
+        for by, elapsed_ms, timeline in connection.execute(sql):
+            ended_ms = next(row["ended_ms"] for row in json.loads(timeline) if row["branch"] == by)
+            found.append(elapsed_ms - ended_ms)
+    return found
 
 
 def load(
@@ -254,6 +272,9 @@ def show(lines: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
         for target in dict.fromkeys(row["target"] for row in rows):
             mine = [row for row in rows if row["job"] == job and row["target"] == target]
             busy = ", ".join(f"{key[:-5]} {statistics.median(r[key] for r in mine):.0f} %" for key in BUSY)
+            if not math.isnan(after := statistics.median(row["after_p50"] for row in mine)):
+                p99 = statistics.median(row["after_p99"] for row in mine)
+                print(f"  {job:15} {target:10} refused after the deciding check, ms: p50 {after:.1f}, p99 {p99:.1f}")
             print(f"  {job:15} {target:10} CPU busy: {busy}; {sum(row['requests'] for row in mine)} requests")
 
 
