@@ -190,6 +190,8 @@ class Frames:
         Raises:
             BadReply: one event grew beyond the bound.
         """
+        if not self._rest and len(chunk) <= self._max and chunk.endswith(b"\n\n"):
+            return chunk  # Servers mostly send whole events.
         seen = max(0, len(self._rest) - 2)  # An end may have begun there.
         self._rest += chunk
         end = max(at + len(mark) if (at := self._rest.rfind(mark, seen)) >= 0 else 0 for mark in _ENDS)
