@@ -20,7 +20,18 @@ from quorate.models.local.fitting import (
     logistic_fit,
     rank_area,
 )
-from quorate.models.local.labelled import LOPSIDED, PRIOR, Linear, Neighbours, Seen, linear, packed, pulls
+from quorate.models.local.labelled import (
+    LOPSIDED,
+    PRIOR,
+    PULLS,
+    General,
+    Linear,
+    Neighbours,
+    Seen,
+    linear,
+    packed,
+    pulls,
+)
 
 LEAST = 40
 """Fewer labelled messages of a class than this teach no model; they only widen the examples."""
@@ -38,8 +49,10 @@ _GROUPS = 40
 _WORDS = (3e-5, 3e-4)
 _SENSE = (1e-5, 1e-4, 1e-3)
 _RARE = 0.05
-"""Where a smaller share is out of scope, those few do not say what all the rest is like: no linear model is heard."""
-_DRAWN = 0.01
+"""Where a smaller share is out of scope, those few do not say what all the rest is like: linear models count little."""
+_HEARD = 0.75
+"""An area under the curve below this says that the help centre does not tell what is in scope: then labels alone do."""
+_DRAWN = 0.1
 """How strongly the mixture is drawn to its prior."""
 
 
@@ -99,13 +112,13 @@ def chosen(answers: Truths, *, seed: int = 7) -> NDArray[np.intp]:
     return np.sort(np.concatenate(parts))
 
 
-def learn(texts: Sequence[Seen], answers: Truths, *, general: Callable[[int], float], seed: int = 7) -> Lesson:
+def learn(texts: Sequence[Seen], answers: Truths, *, general: Callable[[int], General], seed: int = 7) -> Lesson:
     """Fit everything to labelled messages; takes some seconds for ten thousand.
 
     Args:
         texts: at least `LEAST` of either class.
         answers: which are out of scope. Shape (len(texts),).
-        general: the general combination's margin of a message, by its place.
+        general: what is thought of a message without labels, by its place.
         seed: of the folds.
     """
     random = np.random.default_rng(seed)
@@ -200,7 +213,10 @@ def _penalties(
 
 def _mixed(evidence: Numbers, answers: Truths, grouped: Truths, share: float) -> tuple[Numbers, Held]:
     """The mixture's factors, its probabilities calibrated to the share of the class, and its held-out scores."""
-    prior = LOPSIDED if share < _RARE else PRIOR
+    prior = (LOPSIDED if share < _RARE else PRIOR).copy()
+    unlabelled = [PULLS.index("general"), PULLS.index("topics")]
+    if rank_area(evidence[:, unlabelled[0]], answers) < _HEARD:
+        prior[unlabelled] = 0.0
     evidence = np.where(prior > 0, evidence, 0.0)
     weights = balanced(answers)
     found = logistic_fit(Dense(evidence), answers, weights=weights, penalty=_DRAWN, toward=prior, floor=0.0)
