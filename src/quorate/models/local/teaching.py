@@ -130,7 +130,8 @@ def by_models(scope: LocalScope, messages: Sequence[str], *, outside: Truths) ->
             margins[at] = scope.general(texts[at][:2000])
         return margins[at]
 
-    lesson = learn([scope.seen(text[:2000]) for text in texts], answers, general=general)
+    strangers = [(scope.seen(text), scope.general(text)) for text in scope.outsiders]
+    lesson = learn([scope.seen(text[:2000]) for text in texts], answers, general=general, strangers=strangers)
     taught = Taught(fingerprint=scope.fingerprint, low=lesson.low, high=lesson.high, arrays=lesson.arrays)
     held = lesson.held
     report = Report(
