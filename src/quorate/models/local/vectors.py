@@ -24,6 +24,7 @@ _SHORTEST, _LONGEST = 3, 5
 _LONGEST_WORD = 40
 """What follows in a longer "word" says no more about it, and nobody should be able to make one word expensive."""
 _BATCH = 2048
+_FEW = 256
 _TOGETHER = 4096
 """Texts times different words that are counted in one table."""
 _PRIME = np.uint32(0x01000193)
@@ -110,7 +111,8 @@ class Vectors:
         for tokens in texts:
             for token in tokens:
                 place.setdefault(token, len(place))
-        if not place or len(place) * len(texts) > _TOGETHER:
+        # Unknown words are dearer one by one than together, so what has many words is read the other way.
+        if not place or len(place) > _FEW or len(place) * len(texts) > _TOGETHER:
             rows = [self.pooled(tokens) for tokens in texts]
             return np.stack(rows) if rows else np.zeros((0, self.dim), np.float32)
         counts = np.zeros((len(texts), len(place)), dtype=np.float32)
