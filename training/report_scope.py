@@ -28,7 +28,7 @@ PASSED_WRONG = 0.10
 """Share of out-of-scope texts that may score below `low`."""
 FLAGGED_WRONG = 0.01
 """Share of in-scope texts that may score above `high`."""
-KEPT = 0.94
+KEPT = 0.96
 """Share of honest follow-ups in training that must be let in."""
 _DEV = 900
 
