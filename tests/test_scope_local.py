@@ -14,7 +14,8 @@ from quorate.errors import UsageError
 from quorate.models.local import LocalScope
 from quorate.models.local.company import blocks
 from quorate.models.local.fitting import Dense, Sparse, balanced, calibration_error, logistic_fit, rank_area
-from quorate.models.local.learning import LEAST, bounds, chosen
+from quorate.models.local.labelled import General
+from quorate.models.local.learning import LEAST, Lesson, bounds, chosen, learn
 from quorate.models.local.taught import Taught, keep, path_of, recall
 from quorate.models.local.teaching import Source, teach
 from scope_texts import ASKED, INSIDE, OUTSIDE, PLANTS
@@ -119,6 +120,29 @@ def test_drifting_off_is_not_let_in(plants: LocalScope, text: str) -> None:
     context = "My ficus arrived dead, can I get a new one?\nYes, please send us a photograph and we send a new one."
     assert plants.score(text, context=context).score > plants.low
     assert plants.score(text, context=context).score >= plants.score(text).score
+
+
+def test_an_opinion_that_labels_contradict_is_not_heard(plants: LocalScope) -> None:
+    """Where what is thought without labels is wrong about most of them, the mixture does without it."""
+    answers = np.r_[np.zeros(len(INSIDE), bool), np.ones(len(OUTSIDE), bool)]
+    texts = [plants.seen(text) for text in INSIDE + OUTSIDE]
+    misled = learn(texts, answers, general=lambda at: General(-4.0 if answers[at] else 4.0, 0.0))
+    assert misled.held.area(grouped=False) > 0.9
+
+
+def test_messages_of_kinds_that_labels_lack_make_probabilities_careful(plants: LocalScope) -> None:
+    """Strangers that the models take for in scope raise the probability of what they are unsure of."""
+    answers = np.r_[np.zeros(len(INSIDE), bool), np.ones(len(OUTSIDE), bool)]
+    texts = [plants.seen(text) for text in INSIDE + OUTSIDE]
+    thoughts = [plants.general(text) for text in INSIDE + OUTSIDE]
+    strangers = [(plants.seen(text), plants.general(text)) for text in INSIDE[:20]]
+    plain = learn(texts, answers, general=thoughts.__getitem__)
+    careful = learn(texts, answers, general=thoughts.__getitem__, strangers=strangers)
+    assert mean_inside(careful) > mean_inside(plain)
+
+
+def mean_inside(lesson: Lesson) -> float:
+    return float(lesson.held.scores[~lesson.held.answers].mean())
 
 
 @given(st.text(st.characters(codec=None), max_size=300), st.text(st.characters(codec=None), max_size=100))

@@ -6,8 +6,8 @@ training questions each) and some example questions. What is learned over the ot
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from quorate.models.local import features
 from quorate.models.local.company import Learned
 from quorate.models.local.features import Floats
 from quorate.models.local.scope import EVIDENCE, Evidence
+from quorate.models.local.topics import TOPICAL, Topics
 from quorate.models.local.vectors import Vectors
 from training import data
 from training.articles import ARTICLES
@@ -28,6 +29,7 @@ from training.data import Counted, Row
 from training.honest import CHAT, HONEST, HONEST_TASKS, OPENERS
 from training.own import scope as own
 from training.texts import written
+from training.topics import Learner
 
 DESCRIPTIONS = {
     "bank": "A retail bank: accounts, cards, payments, transfers, cash, fees, credit cards, fraud.",
@@ -36,6 +38,7 @@ DESCRIPTIONS = {
     "shop": "An online shop: orders, delivery, returns and refunds, invoices and payment, account, newsletter,"
     " complaints, stock.",
 }
+Arrays = Mapping[str, NDArray[np.generic]]
 _DOMAINS = {"bank": ("banking", "credit_cards"), "travel": ("travel",), "shop": ()}
 PROBES = tuple(text for text in HONEST_TASKS if "{" not in text)
 """Texts of this project that no company's support is for; they stand in the weights."""
@@ -49,6 +52,16 @@ _FICTION = 0.2
 """What a fictional company counts, as it has a twentieth of the texts."""
 _SETUPS = ((12, 50), (12, 0), (4, 25))
 """Intents in the help centre and examples that a company brings; a small help centre has to be judged well too."""
+
+
+_WRITTEN = 0.65
+"""What a company of the data counts with the topics of its trade; the rest, as one of a trade nobody wrote about."""
+_TOPICAL = -0.9
+"""Factors of what is said of topics are at most this: they hold for new wordings, which the data has too few of."""
+_FOREIGN = 1000
+"""How many texts of the data that are no company's matter stand beside the topics'."""
+_COMPANIES = ("banking", "credit_cards", "travel")
+"""Domains of the data that are some company's matter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +101,52 @@ def fit_linear(positive: Sequence[Row], negative: Sequence[Row], idf: Floats) ->
     return np.asarray(np.r_[model.coef_[0], model.intercept_].astype(np.float16), dtype=np.float32)
 
 
-def learn(texts: Texts, companies: Sequence[str], *, unseen: Sequence[str], seed: int, fiction: bool = True) -> Learned:
-    """What is learned in general from some companies, with every trace of the unseen ones left out.
+def learner(texts: Texts, vectors: Vectors, *, seed: int) -> Learner:
+    """What learns topics, with texts of the data that are about none."""
+    belongs = {row.text for row in texts.train if row.label == "in_scope"}
+    foreign = {
+        row.text[:400]
+        for row in texts.train
+        if row.text not in belongs and row.domain not in _COMPANIES and row.source not in ("banking77", "bitext_cs_8k")
+    }
+    return Learner(vectors, random.Random(seed).sample(sorted(foreign), _FOREIGN))
+
+
+def learn_topics(
+    texts: Texts, idf: Floats, teacher: Learner, *, unseen: str = "", without: str = "", seed: int
+) -> Arrays:
+    """The topics in view of a way of weighing words.
+
+    Args:
+        texts: the rows.
+        idf: how rare a slot is. Shape (features.SIZE,).
+        teacher: see `learner`.
+        unseen: a company of the data from which, and from the fictional one of its trade, nothing is learned.
+        without: a trade that nobody wrote about.
+        seed: of the samples.
+    """
+    known = {
+        name: [brought(texts, name, setup=setup, seed=seed) for setup in _SETUPS]
+        for name in DESCRIPTIONS
+        if name != unseen
+    }
+    fiction = {
+        one.name: [(one.description, one.help, one.questions[::2])]
+        for one in own.companies()
+        if one.name != SAME_TRADE.get(unseen)
+    }
+    return teacher.learn(idf, known | fiction, without=without)
+
+
+def learn(
+    texts: Texts, companies: Sequence[str], teacher: Learner, *, unseen: Sequence[str], seed: int, fiction: bool = True
+) -> tuple[Learned, Arrays]:
+    """What is learned in general from some companies, with every trace of the unseen ones left out; and its topics.
 
     Args:
         texts: the rows.
         companies: of the data.
+        teacher: see `learner`.
         unseen: companies of the data whose domains, and fictional ones of their trades, are left out.
         seed: of the samples.
         fiction: whether the fictional companies' texts are learned from.
@@ -125,7 +178,9 @@ def learn(texts: Texts, companies: Sequence[str], *, unseen: Sequence[str], seed
         negative += [Row(text, "out_of_scope", "own") for one in made for text in one.near] * _OFTEN
         negative += [Row(text, "out_of_scope", "own") for text in drifts] * _OFTEN
     idf = data.inverse_frequencies(plain(row.text[:1500]) for row in (*positive, *negative, *chat))
-    return Learned(idf, fit_linear(positive, negative, idf), fit_linear(chat, (*positive, *negative[:4000]), idf))
+    support, smalltalk = fit_linear(positive, negative, idf), fit_linear(chat, (*positive, *negative[:4000]), idf)
+    topics = learn_topics(texts, idf, teacher, unseen="".join(unseen[:1]), seed=seed)
+    return Learned(idf, support, smalltalk, Topics(topics)), topics
 
 
 def background(texts: Texts, vectors: Vectors, *, seed: int, without: str = "") -> Floats:
@@ -153,11 +208,18 @@ class Known:
         learned: what the words of other companies taught.
         vectors: the word vectors.
         background: see `background`.
+        topics: the arrays that the topics were made from.
     """
 
     learned: Learned
     vectors: Vectors
     background: Floats
+    topics: Arrays
+
+    def without(self, texts: Texts, teacher: Learner, name: str, *, seed: int) -> "Known":
+        """The same had nobody written about the trade of a company of the data."""
+        topics = learn_topics(texts, self.learned.idf, teacher, unseen=name, without=name, seed=seed)
+        return replace(self, learned=replace(self.learned, topics=Topics(topics)), topics=topics)
 
     def evidence(self, description: str, sections: Sequence[str], examples: Sequence[str]) -> Evidence:
         """The evidence of one company."""
@@ -183,7 +245,7 @@ def signals(evidence: Evidence, rows: Sequence[Row]) -> Floats:
     """A company's evidence about each row. Shape (len(rows), len(EVIDENCE))."""
     if not rows:
         return np.zeros((0, len(EVIDENCE)))
-    grams = [evidence.grams(row.text[:1500]) for row in rows]
+    grams = evidence.read([row.text[:1500] for row in rows])
     return evidence.signals(grams, evidence.meant(grams)).astype(np.float64)
 
 
@@ -213,15 +275,16 @@ def shown(company: str, evidence: Evidence, rows: Sequence[Row], chat: Sequence[
     return Shown(company, signals(evidence, [*rows, *chat]), answers, weights)
 
 
-def of_data(texts: Texts, name: str, known: Known, *, seed: int) -> list[Shown]:
-    """One of the data's companies, with a large and with a small help centre."""
+def of_data(texts: Texts, name: str, known: Known, unwritten: Known, *, seed: int) -> list[Shown]:
+    """One of the data's companies, with a large and with a small help centre, its trade written about or not."""
     rng = random.Random(f"{seed} {name}")
     rows = sample(texts.train, name, rng, size=450)
     chat = data.sampled(texts.smalltalk[1::2], 120, rng)
     found = []
     for setup in _SETUPS:
-        evidence = known.evidence(*brought(texts, name, setup=setup, seed=seed))
-        found.append(shown(name, evidence, rows, chat, 1.0))
+        company = brought(texts, name, setup=setup, seed=seed)
+        found.append(shown(name, known.evidence(*company), rows, chat, _WRITTEN))
+        found.append(shown(name, unwritten.evidence(*company), rows, chat, 1 - _WRITTEN))
     return found
 
 
@@ -279,8 +342,9 @@ def constrained(
     Few companies are too few to learn that from, and a wrong sign does the most harm on the next one.
     """
     against = {"unknown", "meant_elsewhere", "meant_strangest"}
-    known = [(0.0, None) if name in against else (None, None) if name == "length" else (None, 0.0) for name in EVIDENCE]
-    known.append((None, None))
+    bounds = dict.fromkeys(against, (0.0, None)) | {"length": (None, None)}
+    bounds |= dict.fromkeys(TOPICAL, (None, _TOPICAL))
+    known = [bounds.get(name, (None, 0.0)) for name in EVIDENCE] + [(None, None)]
     signs = np.where(answers, 1.0, -1.0)
     share = weights / weights.sum()
     wide = np.c_[x, np.ones(len(x))].astype(np.float64)
@@ -292,7 +356,8 @@ def constrained(
         value = float(share @ np.logaddexp(0, -margins) + penalty / 2 * shrunk @ shrunk)
         return value, wide.T @ pull + penalty * shrunk
 
-    found = minimize(loss, np.zeros(wide.shape[1]), jac=True, bounds=known, method="L-BFGS-B")
+    start = np.array([min(0.0, high or 0.0) for _, high in known])
+    found = minimize(loss, start, jac=True, bounds=known, method="L-BFGS-B")
     return np.asarray(found.x, dtype=np.float64)
 
 

@@ -4,7 +4,7 @@ import json
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,7 @@ class Case:
         train: labelled rows.
         inside: in-scope rows by what they are.
         outside: out-of-scope rows.
+        written: out-of-scope messages of our own.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Case:
     train: list[Row]
     inside: Mapping[str, list[Row]]
     outside: list[Row]
+    written: list[Row] = field(default_factory=list)
 
 
 def cases(root: Path, texts: Texts) -> Iterator[Case]:
@@ -53,8 +55,9 @@ def cases(root: Path, texts: Texts) -> Iterator[Case]:
         dev = [row for row in texts.dev if row.company == name]
         inside = [row for row in dev if row.label == "in_scope"]
         outside = [row for row in dev if row.label == "out_of_scope"]
-        new = [Row(text, "in_scope", "own") for text in own.messages(name)]
-        yield Case(name, name, train, {"dev": inside, "our own messages": new}, outside)
+        new = [Row(text, "in_scope", "own") for text in (*own.messages(name), *own.new_messages(name, "figure"))]
+        foreign = [Row(text, "out_of_scope", "own") for text in own.new_messages("", "figure")]
+        yield Case(name, name, train, {"dev": inside, "our own messages": new}, outside, foreign)
         intents = sorted({row.intent for row in train if row.label == "in_scope"})
         random.Random(1).shuffle(intents)
         hidden = set(intents[::3])
@@ -89,7 +92,7 @@ def clinc(root: Path, texts: Texts) -> Case:
 
 def fitted(case: Case, weights: Weights, vectors: Vectors, *, seed: int) -> LocalScope:
     """A scope for the case, before labels: articles of our own and fifty of its training questions."""
-    learned = Learned(weights.numbers("idf"), weights.numbers("support"), weights.numbers("smalltalk"))
+    learned = Learned.of(weights)
     background = weights.numbers("background") * weights.numbers("background_scales")[:, None]
     inside = [row for row in case.train if row.label == "in_scope"]
     examples = [row.text for row in data.sampled(inside, 50, random.Random(seed))]
@@ -114,10 +117,15 @@ def measure(root: Path, texts: Texts, apart: Mapping[str, Weights], *, seed: int
         answers = np.array([row.label == "out_of_scope" for row in case.train])
         by_models(model, [row.text for row in case.train], outside=answers)
         taken = time.perf_counter() - start
-        out = scores(model, outside)
+        out, written = scores(model, outside), scores(model, case.written)
         for name, rows in inside.items():
             told = f"labels, {case.name}: {name}"
-            figures |= {f"{told}: {key}": value for key, value in against(scores(model, rows), out).items()}
+            found = scores(model, rows)
+            figures |= {f"{told}: {key}": value for key, value in against(found, out).items()}
+            if len(written):
+                figures |= {
+                    f"{told} against ours out of scope: {key}": value for key, value in against(found, written).items()
+                }
             figures[f"{told}: AUC without the labels"] = f"{before[name]:.3f}"
         if "dev" in inside:
             both = np.r_[scores(model, inside["dev"]), out]

@@ -79,5 +79,40 @@ def messages(company: str) -> list[str]:
     return [raw["text"] for raw in _rows("scope_messages") if raw["company"] == company]
 
 
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """What people ask about, in many wordings.
+
+    Attributes:
+        trade: whose business it is, or the name of the topic where it is no company's in particular.
+        name: "trade: topic", unique.
+        texts: what they say.
+    """
+
+    trade: str
+    name: str
+    texts: tuple[str, ...]
+
+
+def topics() -> list[Topic]:
+    """All topics."""
+    found = []
+    for line in (_HERE / "scope_topics.jsonl").read_text("utf-8").splitlines():
+        raw = json.loads(line)
+        name = raw["topic"] if raw["topic"] == raw["trade"] else f"{raw['trade']}: {raw['topic']}"
+        found.append(Topic(raw["trade"], name, tuple(raw["texts"])))
+    return found
+
+
+def new_messages(company: str, part: str) -> list[str]:
+    """Messages to a company of the data ("": to none) that nothing is learned from.
+
+    Args:
+        company: "bank", "travel", "shop" or "".
+        part: "choose": to choose between ways; "figure": only for the figures in the card.
+    """
+    return [raw["text"] for raw in _rows("scope_new") if raw["company"] == company and raw["part"] == part]
+
+
 def _rows(name: str) -> list[dict[str, str]]:
     return [json.loads(line) for line in (_HERE / f"{name}.jsonl").read_text("utf-8").splitlines() if line]

@@ -8,15 +8,12 @@ import numpy as np
 
 from quorate.models.local import features
 from quorate.models.local.features import Floats, Ids
+from quorate.models.local.topics import Topics
+from quorate.models.local.weights import Weights
 
 SIGNALS = (
-    "example_chars",
-    "example_words",
-    "example_chars_top3",
     "passage_words",
     "passage_cover",
-    "cover",
-    "char_cover",
     "log_ratio",
     "support",
     "smalltalk",
@@ -38,11 +35,23 @@ class Learned:
         support: weights of "a customer's question to some company" against anything else, then the bias. Shape
             (features.SIZE + 1,).
         smalltalk: weights of greetings, thanks and questions about the bot, then the bias. Same shape.
+        topics: what people ask about.
     """
 
     idf: Floats
     support: Floats
     smalltalk: Floats
+    topics: Topics
+
+    @classmethod
+    def of(cls, weights: Weights) -> "Learned":
+        """What stands in the weights of scope.
+
+        Raises:
+            KeyError: an array is missing.
+        """
+        idf, support, smalltalk = (weights.numbers(name) for name in ("idf", "support", "smalltalk"))
+        return cls(idf, support, smalltalk, Topics(weights.arrays))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +73,20 @@ class Grams:
     @classmethod
     def of(cls, text: str, idf: Floats) -> "Grams":
         """The slots of a text as received; `idf` has shape (features.SIZE,)."""
-        flat = features.normalise(text)
-        tokens = features.words(flat)
-        stems = features.stemmed(tokens)
-        ids = features.word_ids(stems)
-        chars = features.weighed(features.char_ids(flat), idf)
-        return cls(tokens, chars, features.weighed(ids, idf), np.unique(ids[: len(stems)]))
+        return cls.each([text], idf)[0]
+
+    @classmethod
+    def each(cls, texts: Sequence[str], idf: Floats) -> list["Grams"]:
+        """The same of several texts in one pass."""
+        flat = [features.normalise(text) for text in texts]
+        tokens = [features.words(text) for text in flat]
+        ids = [features.word_ids(features.stemmed(words)) for words in tokens]
+        weighed = features.weighed_each([*map(features.char_ids, flat), *ids], idf)
+        single = [
+            np.array(sorted(set(some[: len(words)].tolist())), np.uint32)
+            for some, words in zip(ids, tokens, strict=True)
+        ]
+        return [cls(*parts) for parts in zip(tokens, weighed[: len(texts)], weighed[len(texts) :], single, strict=True)]
 
 
 class Postings:
@@ -111,72 +128,41 @@ class Company:
 
     Args:
         learned: what training learned in general.
-        description: what the company does.
-        sections: its help centre.
-        examples: questions its customers ask.
+        passages: sentences of its help centre, of its customers' questions and of its description; single sentences
+            are about as long as the questions that the background was learned from.
     """
 
-    def __init__(self, learned: Learned, *, description: str, sections: Sequence[str], examples: Sequence[str]) -> None:
+    def __init__(self, learned: Learned, *, passages: Sequence[Grams]) -> None:
         self._learned = learned
-        asked = [text for text in (*examples, description) if text.strip()]
-        written = [text for text in (*sections, *examples, description) if text.strip()]
-        self._example_chars = Postings([self._chars(text) for text in asked])
-        self._example_words = Postings([self._words(text) for text in asked])
-        # Single sentences are about as long as the questions that the background was learned from.
-        passages = [part for text in written for part in sentences(text)]
-        self._passages = Postings([self._words(text) for text in passages])
-        slots = [self._unique(text) for text in passages]
+        self._passages = Postings([text.words for text in passages])
+        slots = [text.single for text in passages]
         self._pieces = Postings([(row, np.ones(len(row), np.float32)) for row in slots])
         counts = np.bincount(np.concatenate(slots) if slots else [], minlength=features.SIZE)
-        self._share = (counts / max(len(slots), 1)).astype(np.float32)
-        self._char_known = np.zeros(features.SIZE, dtype=np.bool_)
-        for text in written:
-            self._char_known[self._chars(text)[0]] = True
-
-    def _chars(self, text: str) -> tuple[Ids, Floats]:
-        return features.weighed(features.char_ids(features.normalise(text)), self._learned.idf)
-
-    def _words(self, text: str) -> tuple[Ids, Floats]:
-        return features.weighed(features.word_ids(_stems(text)), self._learned.idf)
-
-    def _unique(self, text: str) -> Ids:
-        return features.unique_words(_stems(text))
+        share = (counts / max(len(slots), 1)).astype(np.float32)
+        self._known = share > 0
+        self._rare = np.maximum(learned.idf - 2.0, 0.05)
+        ratio = np.log((share + 0.002) / (np.exp(1.0 - learned.idf) + 0.002))
+        # Words that everybody uses tell prose from questions rather than one topic from another.
+        self._ratio = np.clip(ratio, -2.0, 3.0).astype(np.float32)
 
     def signals(self, texts: Sequence[Grams]) -> Floats:
         """The evidence about each text, in the order of `SIGNALS`. Shape (len(texts), len(SIGNALS))."""
-        rare = [np.maximum(self._learned.idf[text.single] - 2.0, 0.05) for text in texts]
-        near = self._example_chars.many([text.chars for text in texts])
+        rare = [self._rare[text.single] for text in texts]
         words = [text.words for text in texts]
-        near_words, passages = self._example_words.many(words), self._passages.many(words)
         covered = self._pieces.many([(text.single, one) for text, one in zip(texts, rare, strict=True)])
-        found = [
-            [
-                top(near[at], 1),
-                top(near_words[at], 1),
-                top(near[at], 3),
-                top(passages[at], 1),
-                top(covered[at], 1) / (float(rare[at].sum()) or 1.0),
-                *self._alone(text, rare[at]),
-            ]
-            for at, text in enumerate(texts)
-        ]
-        return np.array(found, dtype=np.float32).reshape(len(texts), len(SIGNALS))
+        whole = np.array([float(one.sum()) or 1.0 for one in rare], dtype=np.float32)
+        near = [tops(self._passages.many(words), 1), tops(covered, 1) / whole]
+        alone = np.array([self._alone(text, one) for text, one in zip(texts, rare, strict=True)], dtype=np.float32)
+        return np.concatenate([np.stack(near, axis=1), alone], axis=1)
 
     def _alone(self, text: Grams, rarity: Floats) -> list[float]:
         """The evidence that needs no single row of the company's, in the order of `SIGNALS`."""
         learned = self._learned
-        chars, char_values = text.chars
         single = text.single
         total = float(rarity.sum()) or 1.0
-        known = self._share[single] > 0
-        cover = float(rarity[known].sum()) / total if len(single) else 1.0
-        known_chars = float(np.square(char_values[self._char_known[chars]]).sum())
-        ratio = np.log((self._share[single] + 0.002) / (np.exp(1.0 - learned.idf[single]) + 0.002))
-        # Words that everybody uses tell prose from questions rather than one topic from another.
-        weighted = float(np.dot(rarity, np.clip(ratio, -2.0, 3.0))) / total
+        known = self._known[single]
+        weighted = float(rarity @ self._ratio[single]) / total
         return [
-            cover,
-            known_chars,
             weighted,
             _margin(learned.support, text.chars, text.words),
             max(_margin(learned.smalltalk, text.chars, text.words), 0.0),
@@ -211,15 +197,13 @@ def blocks(text: str) -> list[str]:
     return [part for part in found if part.strip()] or [text[:1]]
 
 
-def _stems(text: str) -> list[str]:
-    return features.stemmed(features.words(features.normalise(text)))
-
-
-def top(values: Floats, count: int) -> float:
-    """The mean of the highest few; 0 of none."""
-    if len(values) <= count:
-        return float(values.mean()) if len(values) else 0.0
-    return float(np.partition(values, -count)[-count:].mean()) if count > 1 else float(values.max())
+def tops(values: Floats, count: int) -> Floats:
+    """The mean of the highest few of each row; 0 of none. Shape (len(values),)."""
+    if values.shape[1] <= count:
+        return values.mean(axis=1) if values.shape[1] else np.zeros(len(values), np.float32)
+    if count == 1:
+        return np.asarray(values.max(axis=1))
+    return np.asarray(np.partition(values, -count, axis=1)[:, -count:].mean(axis=1))
 
 
 def _margin(weights: Floats, *parts: tuple[Ids, Floats]) -> float:

@@ -13,17 +13,19 @@ from quorate.models.local.fitting import Dense, Numbers, Sparse, Truths, balance
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
-PULLS = ("nearer", "lonely", "words", "sense", "general")
-"""What is mixed: neighbours' side, distance of the nearest in scope, two linear models, the general combination."""
-PRIOR = np.array([0.8, 0.1, 0.35, 0.25, 0.4])
+PULLS = ("nearer", "lonely", "words", "sense", "general", "topics")
+"""What is mixed: neighbours' side, distance of the nearest in scope, two linear models, the general combination, and
+how much a text is about the company's topics."""
+PRIOR = np.array([0.4, 0.05, 0.2, 0.15, 1.0, 1.0])
 """Shares of the mixture that held up on sources unseen in training; labels have to speak against them."""
-LOPSIDED = np.array([0.8, 0.4, 0.0, 0.0, 0.4])
+LOPSIDED = np.array([0.8, 0.8, 0.1, 0.1, 0.4, 0.4])
 """The same where hardly any labelled message is out of scope."""
 _MEANING = 0.6
 """Share of the vectors, not the words, in how near two texts are."""
 _NEIGHBOURS = 3
 _FIRST, _LOOKED_AT = 64, 200
 _SCALE = 10.0
+_TOPICAL, _HALF = 8.0, 0.6
 _SENSE = 4.0
 _WIDEST = 8.0
 
@@ -47,6 +49,19 @@ def seen(grams: Grams, vector: Floats) -> Seen:
     """A text's n-grams with its vector, as the labelled models see it."""
     (chars, char_values), (slots, values) = grams.chars, grams.words
     return Seen(vector, slots, (np.concatenate([chars, slots]), np.concatenate([char_values, values])))
+
+
+@dataclass(frozen=True, slots=True)
+class General:
+    """What is thought of a text without labels.
+
+    Attributes:
+        margin: how foreign it is to the company by the general combination.
+        topical: how much it is about the company's topics, about 0 to 2.
+    """
+
+    margin: float
+    topical: float
 
 
 class Neighbours:
@@ -133,10 +148,11 @@ def linear(texts: Sequence[Seen], answers: Truths, *, words: float, sense: float
     return Linear(spread, logistic_fit(dense, answers, weights=weights, penalty=sense).astype(np.float32))
 
 
-def pulls(sides: tuple[float, float], margins: tuple[float, float], *, general: float) -> Numbers:
+def pulls(sides: tuple[float, float], margins: tuple[float, float], *, general: General) -> Numbers:
     """What is mixed for one text, in the order of `PULLS`. Shape (len(PULLS),)."""
     inside, outside = sides
-    return np.array([_SCALE * (outside - inside), _SCALE * (0.5 - inside), *margins, _within(general)])
+    near = _SCALE * (outside - inside), _SCALE * (0.5 - inside)
+    return np.array([*near, *margins, _within(general.margin), _TOPICAL * (_HALF - general.topical)])
 
 
 class Labelled:
@@ -166,12 +182,12 @@ class Labelled:
         if len(self._factors) != len(PULLS) + 1 or len(self._linear.sense) != self.dim + 1:
             raise ValueError("arrays of different sizes")
 
-    def margin(self, text: Seen, general: float) -> float:
+    def margin(self, text: Seen, general: General) -> float:
         """How far out of scope a text is, in log-odds.
 
         Args:
             text: as the models see it.
-            general: the general combination's margin.
+            general: what is thought of it without labels.
         """
         found = pulls(self._near.sides(text), self._linear.margins(text), general=general)
         return float(found @ self._factors[:-1] + self._factors[-1])

@@ -20,7 +20,18 @@ from quorate.models.local.fitting import (
     logistic_fit,
     rank_area,
 )
-from quorate.models.local.labelled import LOPSIDED, PRIOR, Linear, Neighbours, Seen, linear, packed, pulls
+from quorate.models.local.labelled import (
+    LOPSIDED,
+    PRIOR,
+    PULLS,
+    General,
+    Linear,
+    Neighbours,
+    Seen,
+    linear,
+    packed,
+    pulls,
+)
 
 LEAST = 40
 """Fewer labelled messages of a class than this teach no model; they only widen the examples."""
@@ -38,9 +49,13 @@ _GROUPS = 40
 _WORDS = (3e-5, 3e-4)
 _SENSE = (1e-5, 1e-4, 1e-3)
 _RARE = 0.05
-"""Where a smaller share is out of scope, those few do not say what all the rest is like: no linear model is heard."""
-_DRAWN = 0.01
-"""How strongly the mixture is drawn to its prior."""
+"""Where a smaller share is out of scope, those few do not say what all the rest is like: linear models count little."""
+_HEARD = 0.75
+"""An area under the curve below this says that the help centre does not tell what is in scope: then labels alone do."""
+_STRANGE = 0.5
+"""How much of what is out of scope is taken to be of kinds that the labels lack, for the probabilities."""
+_DRAWN, _DRAWN_RARE = 0.1, 1.0
+"""How strongly the mixture is drawn to its prior; the second where few are out of scope."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +114,22 @@ def chosen(answers: Truths, *, seed: int = 7) -> NDArray[np.intp]:
     return np.sort(np.concatenate(parts))
 
 
-def learn(texts: Sequence[Seen], answers: Truths, *, general: Callable[[int], float], seed: int = 7) -> Lesson:
+def learn(
+    texts: Sequence[Seen],
+    answers: Truths,
+    *,
+    general: Callable[[int], General],
+    strangers: Sequence[tuple[Seen, General]] = (),
+    seed: int = 7,
+) -> Lesson:
     """Fit everything to labelled messages; takes some seconds for ten thousand.
 
     Args:
         texts: at least `LEAST` of either class.
         answers: which are out of scope. Shape (len(texts),).
-        general: the general combination's margin of a message, by its place.
+        general: what is thought of a message without labels, by its place.
+        strangers: messages out of scope that the probabilities alone are learned from, as none of their kind may be
+            among the labelled ones.
         seed: of the folds.
     """
     random = np.random.default_rng(seed)
@@ -130,9 +154,16 @@ def learn(texts: Sequence[Seen], answers: Truths, *, general: Callable[[int], fl
         kinds.append(np.full(len(held), kind == "groups"))
     assert penalties is not None
     at = np.concatenate(places)
-    factors, held_out = _mixed(np.stack(evidence), answers[at], np.concatenate(kinds), float(answers.mean()))
     every = _some(np.arange(len(texts)), _FITTED, random)
     last: Linear = linear([texts[one] for one in every], answers[every], words=penalties[0], sense=penalties[1])
+    strange = [pulls(near.sides(text), last.margins(text), general=thought) for text, thought in strangers]
+    factors, held_out = _mixed(
+        np.stack(evidence),
+        answers[at],
+        np.concatenate(kinds),
+        np.array(strange).reshape(-1, len(PULLS)),
+        float(answers.mean()),
+    )
     low, high = bounds(held_out.scores, held_out.answers)
     return Lesson(packed(texts, answers, models=last, factors=factors), low, high, held_out)
 
@@ -198,15 +229,25 @@ def _penalties(
     return best["words"], best["sense"]
 
 
-def _mixed(evidence: Numbers, answers: Truths, grouped: Truths, share: float) -> tuple[Numbers, Held]:
+def _mixed(evidence: Numbers, answers: Truths, grouped: Truths, strange: Numbers, share: float) -> tuple[Numbers, Held]:
     """The mixture's factors, its probabilities calibrated to the share of the class, and its held-out scores."""
-    prior = LOPSIDED if share < _RARE else PRIOR
+    rare = share < _RARE
+    prior = (LOPSIDED if rare else PRIOR).copy()
+    unlabelled = [PULLS.index("general"), PULLS.index("topics")]
+    if rank_area(evidence[:, unlabelled[0]], answers) < _HEARD:
+        prior[unlabelled] = 0.0
     evidence = np.where(prior > 0, evidence, 0.0)
-    weights = balanced(answers)
-    found = logistic_fit(Dense(evidence), answers, weights=weights, penalty=_DRAWN, toward=prior, floor=0.0)
+    penalty = _DRAWN_RARE if rare else _DRAWN
+    found = logistic_fit(Dense(evidence), answers, weights=balanced(answers), penalty=penalty, toward=prior, floor=0.0)
     margins = evidence @ found[:-1] + found[-1]
-    weights = np.where(answers, share / max(answers.mean(), 1e-9), (1 - share) / max((~answers).mean(), 1e-9))
-    platt = logistic_fit(Dense(margins[:, None]), answers, weights=weights, penalty=1e-4, floor=0.05)
+    strangers = strange @ found[:-1] + found[-1]
+    part = _STRANGE if len(strange) else 0.0
+    weights = np.r_[
+        np.where(answers, (1 - part) * share / max(answers.sum(), 1), (1 - share) / max((~answers).sum(), 1)),
+        np.full(len(strange), part * share / max(len(strange), 1)),
+    ]
+    shown, told = np.r_[margins, strangers][:, None], np.r_[answers, np.ones(len(strange), bool)]
+    platt = logistic_fit(Dense(shown), told, weights=weights, penalty=1e-4, floor=0.05)
     factors = np.r_[found[:-1] * platt[0], found[-1] * platt[0] + platt[1]]
     scores = 1.0 / (1.0 + np.exp(-np.clip(margins * platt[0] + platt[1], -500, 500)))
     return factors, Held(scores, answers, grouped)

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from quorate.models.local import features
-from quorate.models.local.company import top
+from quorate.models.local.company import tops
 from quorate.models.local.features import Floats
 from quorate.models.local.vectors import Vectors
 
@@ -24,6 +23,10 @@ MEANINGS = (
 
 _LONGEST = 400
 """Words of a text whose meaning is looked at one by one; its vector is made of all of them."""
+_LETTERS = 40
+"""Letters of a word that count, as for `Vectors`."""
+_REMEMBERED = 20_000
+"""Words whose nearness to the company is remembered."""
 _VOCABULARY = 1200
 _AT_ONCE = 512
 """Words in one matrix product; it keeps other threads waiting."""
@@ -38,27 +41,32 @@ class Meaning:
     Args:
         vectors: the word vectors.
         background: unit vectors of matters of all kinds. Shape (n, vectors.dim).
-        asked: questions that customers ask, and the description.
-        written: sentences of the help centre.
+        asked: vectors of questions that customers ask, and of the description. Shape (n, vectors.dim).
+        written: vectors of the help centre's sentences. Shape (n, vectors.dim).
+        tokens: the words of all of them.
     """
 
-    def __init__(self, vectors: Vectors, background: Floats, *, asked: Sequence[str], written: Sequence[str]) -> None:
+    def __init__(
+        self, vectors: Vectors, background: Floats, *, asked: Floats, written: Floats, tokens: Sequence[str]
+    ) -> None:
         self._vectors = vectors
-        self._asked = _stack(vectors, asked)
-        self._written = _stack(vectors, written)
-        own = np.concatenate([self._asked, self._written])
+        own = np.concatenate([asked, written])
         near = (background @ own.T).max(axis=1) if len(own) else np.zeros(len(background), np.float32)
         share = np.clip((_NEAR - near) / (_NEAR - _FAR), 0.0, 1.0).astype(np.float32)
         # What is near to a company's few texts is most likely its matter too, in words that it did not think of.
         kin = near > _FAR
-        self._kin = background[kin] * np.minimum(near[kin] / _NEAR, 1.0)[:, None]
-        self._background, self._share = background[share > 0], share[share > 0]
-        self._side, self._middle = _side(own, self._background, self._share)
-        self._vocabulary = self._words_of([*asked, *written])
+        akin = background[kin] * np.minimum(near[kin] / _NEAR, 1.0)[:, None]
+        elsewhere = background[share > 0] * share[share > 0, None]
+        side, self._middle = _side(own, background[share > 0], share[share > 0])
+        # One product for all of them.
+        parts = (asked, written, elsewhere, akin, side[None, :])
+        self._all = np.ascontiguousarray(np.concatenate(parts).T)
+        self._ends = np.cumsum([len(part) for part in parts])[:-1]
+        self._vocabulary = self._telling(sorted(set(tokens)))
+        self._near: dict[str, tuple[float, float]] = {}
 
-    def _words_of(self, texts: Sequence[str]) -> Floats:
+    def _telling(self, tokens: Sequence[str]) -> Floats:
         """Unit vectors of the company's most telling words, those with the longest vectors."""
-        tokens = sorted({token for text in texts for token in features.words(features.normalise(text))})
         found = self._vectors.words(tokens)
         lengths = np.linalg.norm(found, axis=1)
         kept = np.sort(np.argsort(-lengths, kind="stable")[:_VOCABULARY])
@@ -75,39 +83,44 @@ class Meaning:
         Returns:
             Shape (len(texts), len(MEANINGS)).
         """
-        asked, written = vectors @ self._asked.T, vectors @ self._written.T
-        elsewhere = (vectors @ self._background.T) * self._share
-        side, kin = vectors @ self._side - self._middle, vectors @ self._kin.T
-        found = [
-            [
-                top(asked[at], 1),
-                top(asked[at], 4),
-                top(written[at], 1),
-                top(written[at], 4),
-                float(side[at]),
-                cover,
-                top(kin[at], 2),
-                top(elsewhere[at], 4),
-                strangest,
-            ]
-            for at, (cover, strangest) in enumerate(self._covers(texts))
-        ]
-        return np.array(found, dtype=np.float32)
+        asked, written, elsewhere, kin, side = np.split(vectors @ self._all, self._ends, axis=1)
+        covers = np.array(self._covers(texts), dtype=np.float32).reshape(-1, 2)
+        found = (
+            tops(asked, 1),
+            tops(asked, 4),
+            tops(written, 1),
+            tops(written, 4),
+            side[:, 0] - np.float32(self._middle),
+            covers[:, 0],
+            tops(kin, 2),
+            tops(elsewhere, 4),
+            covers[:, 1],
+        )
+        return np.stack(found, axis=1).astype(np.float32)
 
     def _covers(self, texts: Sequence[Sequence[str]]) -> list[tuple[float, float]]:
         """How near each text's words are to words of the company on average, by weight, and the strangest's weight."""
-        each = [list(dict.fromkeys(tokens[:_LONGEST])) for tokens in texts]
-        place = {word: at for at, word in enumerate(dict.fromkeys(word for words in each for word in words))}
-        if not place or not len(self._vocabulary):
-            return [(0.0, 0.0)] * len(texts)
-        found = self._vectors.words(list(place))
+        each = [list(dict.fromkeys(word[:_LETTERS] for word in tokens[:_LONGEST])) for tokens in texts]
+        # Most words of a message were in another one. The dict is replaced, never emptied: other threads read it.
+        if len(self._near) > _REMEMBERED:
+            self._near = {}
+        known = self._near
+        new = [word for word in dict.fromkeys(word for words in each for word in words) if word not in known]
+        if new:
+            known.update(zip(new, self._looked_up(new), strict=True))
+        return [_cover(*np.array([known[word] for word in words], dtype=np.float32).reshape(-1, 2).T) for words in each]
+
+    def _looked_up(self, words: Sequence[str]) -> list[tuple[float, float]]:
+        """The length of each word's vector, and how near it is to a word of the company."""
+        if not len(self._vocabulary):
+            return [(0.0, 0.0)] * len(words)
+        found = self._vectors.words(words)
         lengths = np.linalg.norm(found, axis=1)
         unit = found / np.maximum(lengths, 1e-9)[:, None]
         near = np.concatenate(
             [(unit[low : low + _AT_ONCE] @ self._vocabulary.T).max(axis=1) for low in range(0, len(unit), _AT_ONCE)]
         )
-        near = np.maximum(near, 0.0)
-        return [_cover(lengths[at], near[at]) for at in ([place[word] for word in words] for words in each)]
+        return list(zip(lengths.tolist(), np.maximum(near, 0.0).tolist(), strict=True))
 
 
 def _cover(lengths: Floats, near: Floats) -> tuple[float, float]:
@@ -116,11 +129,6 @@ def _cover(lengths: Floats, near: Floats) -> tuple[float, float]:
         return 0.0, 0.0
     strange = lengths * (1.0 - near) / max(float(lengths.max()), 1e-9)
     return float(lengths @ near) / total, float(strange.max())
-
-
-def _stack(vectors: Vectors, texts: Sequence[str]) -> Floats:
-    rows = [vectors.of(text) for text in texts]
-    return np.stack(rows) if rows else np.zeros((0, vectors.dim), np.float32)
 
 
 def _side(own: Floats, background: Floats, share: Floats) -> tuple[Floats, float]:

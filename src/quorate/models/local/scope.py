@@ -10,18 +10,21 @@ from quorate.models.local.company import SIGNALS, Company, Grams, Learned, block
 from quorate.models.local.features import Floats
 from quorate.models.local.follow import follow_signals
 from quorate.models.local.foreign import Foreign
-from quorate.models.local.labelled import Labelled, Seen, seen
+from quorate.models.local.labelled import General, Labelled, Seen, seen
 from quorate.models.local.meaning import MEANINGS, Meaning
 from quorate.models.local.taught import Taught
+from quorate.models.local.topics import TOPICAL
 from quorate.models.local.vectors import Vectors
 from quorate.models.local.weights import Scored, Weights, logistic, read_weights
 
-EVIDENCE = (*SIGNALS, *MEANINGS)
+EVIDENCE = (*SIGNALS, *MEANINGS, *TOPICAL)
 """What the general combination is learned over, in this order."""
 Pause = Callable[[], object]
 
 _CONTEXT = 600
 """Characters of the exchange before a message that say what it follows."""
+_TELLING = 3
+"""Shorter texts of the company say too little of what it deals with."""
 _LONG = 6_000
 """A longer text is judged in blocks alone, so that the work stays in proportion to its length."""
 
@@ -32,6 +35,7 @@ class Evidence:
     Attributes:
         foreign: what counts in place of all the rest where the company's texts are in another language.
         own: the company's questions and sentences, each once.
+        members: how much each topic is the company's matter. Shape (number of topics,).
 
     Args:
         learned: what training learned in general.
@@ -45,10 +49,29 @@ class Evidence:
     ) -> None:
         description, sections, examples = texts
         self._idf, self._vectors = learned.idf, vectors
-        self._company = Company(learned, description=description, sections=sections, examples=examples)
         asked = [text for text in (*examples, description) if text.strip()]
         written = [part for text in sections for part in sentences(text)]
-        self._meaning = Meaning(vectors, background, asked=asked, written=written)
+        passages = [*written, *(part for text in asked for part in sentences(text))]
+        # Each text once, however often it is looked at: fitting has to be quick.
+        distinct = list(dict.fromkeys((*asked, *passages)))
+        known = dict(zip(distinct, self.read(distinct), strict=True))
+        sense = {text: vectors.pooled(grams.tokens) for text, grams in known.items()}
+        self._company = Company(learned, passages=[known[text] for text in passages])
+        self._meaning = Meaning(
+            vectors,
+            background,
+            asked=_stacked([sense[text] for text in asked], vectors.dim),
+            written=_stacked([sense[text] for text in written], vectors.dim),
+            tokens=[token for grams in known.values() for token in grams.tokens],
+        )
+        telling = [text for text, grams in known.items() if len(grams.tokens) >= _TELLING]
+        near = learned.topics.near(
+            [known[text].words for text in telling], _stacked([sense[text] for text in telling], vectors.dim)
+        )
+        told = self.read([description])[0]
+        described = learned.topics.near([told.words], vectors.pooled(told.tokens)[None, :])[0]
+        self.members = learned.topics.members(near, described)
+        self._matters = learned.topics.of(self.members)
         self.foreign = Foreign([*asked, *written], vectors)
         self.own = tuple(dict.fromkeys((*asked, *(part for part in written if len(part.split()) > 3))))
 
@@ -59,15 +82,17 @@ class Evidence:
             Shape (len(texts), len(EVIDENCE)).
         """
         said = self._company.signals(texts)
-        return np.concatenate([said, self._meaning.signals([text.tokens for text in texts], meant)], axis=1)
+        means = self._meaning.signals([text.tokens for text in texts], meant)
+        topical = self._matters.signals([text.words for text in texts], meant)
+        return np.concatenate([said, means, topical], axis=1)
 
     def meant(self, texts: Sequence[Grams]) -> Floats:
         """The vector of each text. Shape (len(texts), dim)."""
-        return np.stack([self._vectors.pooled(text.tokens) for text in texts])
+        return self._vectors.pooled_each([text.tokens for text in texts])
 
-    def grams(self, text: str) -> Grams:
-        """The text's n-grams, weighed as training weighed them."""
-        return Grams.of(text, self._idf)
+    def read(self, texts: Sequence[str]) -> list[Grams]:
+        """The texts' n-grams, weighed as training weighed them."""
+        return Grams.each(texts, self._idf)
 
 
 class LocalScope:
@@ -93,8 +118,8 @@ class LocalScope:
         self._labelled: Labelled | None = None
         # A large help centre is nearer to every text than a small one. How near it is to texts that no company's
         # support is for tells how much, so margins are counted from there.
-        self._origin = 0.0
-        self._origin = float(np.median(self._raw([evidence.grams(probe) for probe in self.probes])))
+        probes = evidence.read(self.probes)
+        self._origin = float(np.median(self._weighed(evidence.signals(probes, evidence.meant(probes)))))
 
     @classmethod
     def fit(
@@ -115,7 +140,7 @@ class LocalScope:
         if not any(text.strip() for text in (description, *sections, *examples)):
             raise UsageError("a scope needs a description, help centre sections or example questions; all are empty")
         weights, vectors = read_weights("scope"), Vectors.load()
-        learned = Learned(weights.numbers("idf"), weights.numbers("support"), weights.numbers("smalltalk"))
+        learned = Learned.of(weights)
         background = weights.numbers("background") * weights.numbers("background_scales")[:, None]
         parts = "\x00".join((weights.version, vectors.version, description, *sections, "", *examples))
         fingerprint = hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()
@@ -177,34 +202,41 @@ class LocalScope:
     def _margins(self, texts: Sequence[str]) -> list[float]:
         if self._evidence.foreign.spoken and self._labelled is None:
             return [self._evidence.foreign.margin(text) for text in texts]
-        grams = [self._evidence.grams(text) for text in texts]
+        grams = self._evidence.read(texts)
         meant = self._evidence.meant(grams)
         general = self._general(texts, grams, meant)
         if self._labelled is None:
-            return [self._slope * margin + self._offset for margin in general]
+            return [self._slope * one.margin + self._offset for one in general]
         return [
-            self._labelled.margin(seen(one, vector), margin)
-            for one, vector, margin in zip(grams, meant, general, strict=True)
+            self._labelled.margin(seen(one, vector), thought)
+            for one, vector, thought in zip(grams, meant, general, strict=True)
         ]
 
-    def general(self, text: str) -> float:
-        """How foreign a text is to the company by the general combination, counted from the probes' median."""
-        grams = [self._evidence.grams(text)]
+    def general(self, text: str) -> General:
+        """What is thought of a text without labels; its margin is counted from the probes' median."""
+        grams = self._evidence.read([text])
         return self._general([text], grams, self._evidence.meant(grams))[0]
 
-    def _general(self, texts: Sequence[str], grams: Sequence[Grams], meant: Floats) -> list[float]:
+    def _general(self, texts: Sequence[str], grams: Sequence[Grams], meant: Floats) -> list[General]:
         if self._evidence.foreign.spoken:
-            return [self._evidence.foreign.margin(text) for text in texts]
-        return [margin - self._origin for margin in self._raw(grams, meant)]
+            return [General(self._evidence.foreign.margin(text), 0.0) for text in texts]
+        found = self._evidence.signals(grams, meant)
+        topical = found[:, -len(TOPICAL) :].sum(axis=1)
+        return [
+            General(float(margin) - self._origin, float(share))
+            for margin, share in zip(self._weighed(found), topical, strict=True)
+        ]
 
     def seen(self, text: str) -> Seen:
         """A text as the models that labels teach see it."""
-        return seen(self._evidence.grams(text), self._vectors.of(text))
+        return seen(self._evidence.read([text])[0], self._vectors.of(text))
 
-    def _raw(self, grams: Sequence[Grams], meant: Floats | None = None) -> list[float]:
-        meant = self._evidence.meant(grams) if meant is None else meant
-        weighed = (self._evidence.signals(grams, meant) - self._mean) / self._spread
-        return [float(margin) for margin in weighed @ self._factors]
+    def _weighed(self, found: Floats) -> Floats:
+        return np.asarray(((found - self._mean) / self._spread) @ self._factors, dtype=np.float32)
+
+
+def _stacked(rows: Sequence[Floats], dim: int) -> Floats:
+    return np.stack(rows) if rows else np.zeros((0, dim), np.float32)
 
 
 def _odds(share: float) -> float:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from quorate.errors import UsageError
 from quorate.models.local.fitting import Numbers, Truths, rank_area
+from quorate.models.local.labelled import General
 from quorate.models.local.learning import LEAST, chosen, learn
 from quorate.models.local.scope import LocalScope
 from quorate.models.local.taught import Taught
@@ -122,14 +123,15 @@ def by_models(scope: LocalScope, messages: Sequence[str], *, outside: Truths) ->
     # are in scope in another voice than the labelled messages have.
     texts = [*(messages[at] for at in kept), *scope.own[:_MOST_EXAMPLES]]
     answers = np.r_[outside[kept], np.zeros(len(texts) - len(kept), bool)]
-    margins: dict[int, float] = {}
+    margins: dict[int, General] = {}
 
-    def general(at: int) -> float:
+    def general(at: int) -> General:
         if at not in margins:
             margins[at] = scope.general(texts[at][:2000])
         return margins[at]
 
-    lesson = learn([scope.seen(text[:2000]) for text in texts], answers, general=general)
+    strangers = [(scope.seen(text), scope.general(text)) for text in scope.outsiders]
+    lesson = learn([scope.seen(text[:2000]) for text in texts], answers, general=general, strangers=strangers)
     taught = Taught(fingerprint=scope.fingerprint, low=lesson.low, high=lesson.high, arrays=lesson.arrays)
     held = lesson.held
     report = Report(
