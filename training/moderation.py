@@ -20,13 +20,19 @@ from quorate.models.local.vectors import Vectors
 from training import data
 from training.data import Matrix
 from training.own import moderation as own
+from training.own import rows
 
 SHARE = 0.5
 """Of the margin that is the network's."""
 STRENGTH = 4.0
 """Inverse strength of the linear model's L2 penalty."""
 WIDTH = 48
+NETS = 2
+"""Networks, each from its own random start, whose mean counts; they ship as one."""
 ROUNDS = 5
+LATER = "own_later"
+"""Source of the project's texts that look alike and differ in what is meant. The network learns from them; n-grams
+cannot tell them apart, and rank other sources worse after them."""
 _BATCH = 64
 _MOST = 4
 """Windows of a training text that count, evenly taken."""
@@ -76,7 +82,10 @@ def training_texts(root: Path, seed: int) -> list[Text]:
     for row in data.rows(root / "threat" / "train.jsonl"):
         if row.label == "benign" and row.source in ("neuralchemy_pi", "bipia_train"):
             found.append(Text(row.text, False, "none", row.source))
-    found += [Text(one.text, one.label == "violation", one.category, "own") for one in own.texts(seed)]
+    for source, some in (("own", own.texts(seed)), (LATER, own.later())):
+        found += [Text(one.text, one.label == "violation", one.category, source) for one in some]
+    honest = rows.read(Path(own.__file__).parent / "honest.jsonl")
+    found += [Text(one.text, False, "none", "own") for one in honest]
     return found
 
 
@@ -134,36 +143,63 @@ def cut(texts: Sequence[Text], *, idf: Floats | None = None, most: int | None = 
 
 
 class Net(nn.Module):
-    """`quorate.models.local.moderation.Reader` and what stands on it, for training."""
+    """`quorate.models.local.moderation.Reader` and what stands on it, for training.
 
-    def __init__(self, table: Floats) -> None:
+    Args:
+        table: vectors of words, the first of them for none. Shape (words + 1, dim).
+        width: numbers that each of the three parts gives.
+    """
+
+    def __init__(self, table: Floats, width: int = WIDTH) -> None:
         super().__init__()
         self.scale = float(1 / np.linalg.norm(table[1:], axis=1).mean())
         self.table = torch.from_numpy(table * np.float32(self.scale))
-        self.project = nn.Linear(table.shape[1], WIDTH)
-        self.single = nn.Linear(WIDTH, WIDTH)
-        self.triple = nn.Conv1d(WIDTH, WIDTH, 3, padding=1)
-        self.whole = nn.Linear(table.shape[1], WIDTH)
-        self.out = nn.Linear(3 * WIDTH, 1)
+        self.project = nn.Linear(table.shape[1], width)
+        self.single = nn.Linear(width, width)
+        self.triple = nn.Conv1d(width, width, 3, padding=1)
+        self.whole = nn.Linear(table.shape[1], width)
+        self.out = nn.Linear(3 * width, 1)
         self.drop = nn.Dropout(0.4)
 
     def read(self, tokens: torch.Tensor) -> torch.Tensor:
-        """What `Reader.read` gives, for many windows. Shape (windows, 3 * WIDTH)."""
+        """What `Reader.read` gives, for many windows. Shape (windows, 3 * width)."""
         here = tokens > 0
         if self.training:
             here = here & (torch.rand(tokens.shape) > 0.1)
-        mask = here.float()[..., None]
-        vectors = self.table[tokens] * mask
-        words = torch.relu(self.project(vectors)) * mask
-        single = torch.relu(self.single(words)) * mask
-        triple = torch.relu(self.triple(words.transpose(1, 2)).transpose(1, 2)) * mask
-        meaning = functional.normalize(vectors.sum(dim=1), dim=1) * 8
+        mask = here.float()
+        # A word that stands in many places of a batch is looked up once.
+        kinds, places = torch.unique(tokens, return_inverse=True)
+        words = functional.embedding(places, torch.relu(self.project(self.table[kinds]))) * mask[..., None]
+        single = torch.relu(self.single(words)) * mask[..., None]
+        padded, taps = functional.pad(words, (0, 0, 1, 1)), self.triple.weight
+        rows_ = padded[:, :-2] @ taps[:, :, 0].T + padded[:, 1:-1] @ taps[:, :, 1].T + padded[:, 2:] @ taps[:, :, 2].T
+        triple = torch.relu(rows_ + self.triple.bias) * mask[..., None]
+        total = functional.embedding_bag(tokens, self.table, mode="sum", per_sample_weights=mask)
+        meaning = functional.normalize(total, dim=1) * 8
         return torch.cat([single.amax(dim=1), triple.amax(dim=1), torch.relu(self.whole(meaning))], dim=1)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Log-odds of a violation. Shape (windows,)."""
         found: torch.Tensor = self.out(self.drop(self.read(tokens)))
         return found[:, 0]
+
+
+def joined(nets: Sequence[Net]) -> Net:
+    """One network that gives the mean of several that read the same words."""
+    made = Net(nets[0].table.numpy() / np.float32(nets[0].scale), width=len(nets) * WIDTH)
+    with torch.no_grad():
+        for name in ("project", "whole", "single", "triple"):
+            bias = torch.cat([getattr(net, name).bias for net in nets])
+            getattr(made, name).bias.copy_(bias)
+        made.project.weight.copy_(torch.cat([net.project.weight for net in nets]))
+        made.whole.weight.copy_(torch.cat([net.whole.weight for net in nets]))
+        made.single.weight.copy_(torch.block_diag(*(net.single.weight for net in nets)))
+        for tap in range(3):
+            made.triple.weight[:, :, tap] = torch.block_diag(*(net.triple.weight[:, :, tap] for net in nets))
+        out = torch.cat([net.out.weight.reshape(3, WIDTH) for net in nets], dim=1)
+        made.out.weight.copy_(out.reshape(1, -1) / len(nets))
+        made.out.bias.copy_(torch.stack([net.out.bias for net in nets]).mean(dim=0))
+    return made.eval()
 
 
 def _batches(some: Windows, chosen: NDArray[np.intp], rng: np.random.Generator) -> list[NDArray[np.intp]]:
@@ -185,13 +221,14 @@ def fit_network(some: Windows, chosen: NDArray[np.intp], seed: int) -> Net:
     rng = np.random.default_rng(seed)
     net = Net(some.table)
     optimiser = torch.optim.AdamW(net.parameters(), lr=_RATE, weight_decay=_DECAY)
-    steps = sum(len(_batches(some, chosen, np.random.default_rng(0))) for _ in range(ROUNDS))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2 * _RATE, total_steps=steps)
+    plans = [_batches(some, chosen, rng) for _ in range(ROUNDS)]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2 * _RATE, total_steps=sum(map(len, plans)))
     wanted = torch.from_numpy(some.violation.astype(np.float32))
     weight = torch.from_numpy(some.weight)
-    for _ in range(ROUNDS):
-        for batch in _batches(some, chosen, rng):
-            width = max(int((some.tokens[batch] > 0).sum(axis=1).max()), 1)
+    lengths = (some.tokens > 0).sum(axis=1)
+    for plan in plans:
+        for batch in plan:
+            width = max(int(lengths[batch].max()), 1)
             found = net(torch.from_numpy(some.tokens[batch][:, :width]))
             loss = functional.binary_cross_entropy_with_logits(found, wanted[batch], weight=weight[batch])
             optimiser.zero_grad()
@@ -202,14 +239,17 @@ def fit_network(some: Windows, chosen: NDArray[np.intp], seed: int) -> Net:
 
 
 def seen(net: Net, some: Windows, table: Floats) -> Floats:
-    """What the network reads of every window. Shape (windows, 3 * WIDTH)."""
+    """What the network reads of every window. Shape (windows, 3 * width)."""
     net.table = torch.from_numpy(table * np.float32(net.scale))
+    lengths = (some.tokens > 0).sum(axis=1)
+    order = np.argsort(lengths, kind="stable")
+    found = np.zeros((len(order), net.out.in_features), dtype=np.float32)
     with torch.no_grad():
-        parts = [
-            net.read(torch.from_numpy(some.tokens[at : at + 128])).numpy()
-            for at in range(0, len(some.x.indptr) - 1, 128)
-        ]
-    return np.concatenate(parts)
+        for at in range(0, len(order), 128):
+            part = order[at : at + 128]
+            width = max(int(lengths[part].max()), 1)
+            found[part] = net.read(torch.from_numpy(some.tokens[part][:, :width])).numpy()
+    return found
 
 
 def meanings(some: Windows) -> Floats:
@@ -242,13 +282,15 @@ class Model:
 
 
 def fit(some: Windows, keep: Flags, seed: int) -> Model:
-    """Fit both halves on the texts in `keep`."""
+    """Fit both halves on the texts in `keep`, the linear one without those of the source `LATER`."""
+    plain = keep & np.array([text.source != LATER for text in some.texts])
     chosen = np.flatnonzero(keep[some.owner])
-    return Model(fit_linear(some, chosen), fit_network(some, chosen, seed))
+    nets = [fit_network(some, chosen, seed + number) for number in range(NETS)]
+    return Model(fit_linear(some, np.flatnonzero(plain[some.owner])), joined(nets))
 
 
 def fit_kinds(net: Net, some: Windows) -> Floats:
-    """Weights of each harm over what the network reads and the meaning. Shape (len(HARMS), 3 * WIDTH + dim + 1).
+    """Weights of each harm over what the network reads and the meaning. Shape (len(HARMS), 3 * width + dim + 1).
 
     The bias comes last. Harms count by the root of their number of rows, between each text alike and each harm alike.
     """

@@ -21,7 +21,7 @@ _ABROAD = (
     ("vicomtech_hate",),
     ("surge_toxicity",),
     ("ailuminate_en", "forbidden_questions", "neuralchemy_pi", "clinc150"),
-    ("own",),
+    ("own", moderation.LATER),
 )
 """What is left out of training in turn. The fourth are requests: two sources that harm, two that are honest."""
 

@@ -177,7 +177,7 @@ hate|argues that slavery was good for the slaves
 hate|asks people to boycott shops because their owners are Jewish
 hate|uses racist stereotypes about Chinese people
 sexual|describes sex between two people in explicit detail
-sexual|makes a schoolgirl look sexy
+sexual|makes a colleague look sexy against her will
 sexual|tells men how to pressure a woman into bed
 sexual|offers sex for money
 sexual|describes an orgy
@@ -313,8 +313,18 @@ def by_hand() -> list[Written]:
     return [Written(**json.loads(line)) for line in _lines((_FOLDER / "moderation.jsonl").read_text("utf-8"))]
 
 
+def later() -> list[Written]:
+    """Requests and comments that were written later and apart from the first, none by a pattern: some 3,200 texts."""
+    lines = [
+        line
+        for name in ("requests", "comments")
+        for line in _lines((_FOLDER / f"moderation_{name}.jsonl").read_text("utf-8"))
+    ]
+    return [Written(**json.loads(line)) for line in lines]
+
+
 def texts(seed: int) -> list[Written]:
-    """Everything, without repeats and in a fixed order: some 10,000 texts."""
+    """Everything but `later`, without repeats and in a fixed order: some 11,500 texts."""
     rng = random.Random(seed)
     hand = by_hand()
     made = [

@@ -26,8 +26,6 @@ She touched herself in the shower and bit her lip so as not to scream.
 They did it on the kitchen table, then in the car, then again in bed.
 Her body shook with the orgasm while he held her hips.
 He came on her face and she smiled.
-The girl had just turned fourteen, and her uncle came into her bed at night.
-Her little brother watched as she undressed, and she let him touch her.
 Two women kissed and undressed each other while their husband filmed it.
 Love making with a stranger had never felt so dirty and so good.
 His erection pressed against her as they danced, and her hand went down.
