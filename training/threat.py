@@ -33,6 +33,8 @@ _OTHERS = 700
 
 # Groups whose "attacks" are plain questions or shell commands, out of their conversation or tool.
 _NOT_ATTACKS = frozenset(("control", "crescendo", "multi_turn", "model_fingerprinting", "many_shot"))
+# The second batch attacks by hints that are one in their place only: at full weight they cost recall on other sources.
+_HINTING = 0.3
 _WEAK_GROUPS = frozenset(("adversarial", "encoding", "code_execution", "training_extraction"))
 _GROUPS = {
     "jailbreak": "jailbreak",
@@ -47,6 +49,8 @@ _GROUPS = {
     "rag_poisoning": "indirect",
     "payload_injection": "indirect",
 }
+SECOND = ("secrets", "override", "jailbreak", "content", "formats")
+"""Files of texts of our own that were written later and apart from the first; `honest` goes with them."""
 _PROSE = ("davidson_hate", "vicomtech_hate", "surge_toxicity")
 
 FOLDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
@@ -56,6 +60,7 @@ FOLDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "own, direct": (frozenset(("own_direct",)), frozenset(("banking77",))),
     "own, in content": (frozenset(("own_indirect",)), frozenset(("surge_toxicity",))),
     "own, role-play": (frozenset(("own_roleplay",)), frozenset(("own_old",))),
+    "own, second batch": (frozenset(f"own_{name}" for name in SECOND), frozenset(("own_honest",))),
 }
 """What is left out at a time: a source of attacks with its honest texts, and sources of other honest texts."""
 
@@ -100,6 +105,8 @@ def own_rows(seed: int) -> list[Row]:
         made = module.rows(seed)
         some = [*written_by_hand, *rng.sample(made, min(GENERATED, len(made)))]
         found += [(name, row) for row in some]
+    for name in (*SECOND, "honest"):
+        found += [(name, row) for row in read(folder / f"{name}.jsonl")]
     return [Row(row.text, row.label, f"own_{name}", row.category, family=f"{name} {row.family}") for name, row in found]
 
 
@@ -151,10 +158,16 @@ def weights(rows: Sequence[Row]) -> Numbers:
     """What each text counts: a source by the square root of its size, attacks and honest texts the same in all."""
     attack = np.array([row.label == "attack" for row in rows])
     sizes = Counter((row.source, row.label) for row in rows)
-    found = np.array([sizes[row.source, row.label] ** -0.5 * (0.3 if row.group in _WEAK_GROUPS else 1) for row in rows])
+    found = np.array([sizes[row.source, row.label] ** -0.5 * _doubt(row) for row in rows])
     for label in (attack, ~attack):
         found[label] *= len(rows) / 2 / found[label].sum()
     return found
+
+
+def _doubt(row: Row) -> float:
+    if row.label == "attack" and row.source.removeprefix("own_") in SECOND:
+        return _HINTING
+    return 0.3 if row.group in _WEAK_GROUPS else 1.0
 
 
 @dataclass(frozen=True, slots=True)
