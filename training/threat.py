@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from threadpoolctl import threadpool_limits
 
 from quorate.models.local.features import Floats, Lexicon
 from quorate.models.local.phrases import Phrases
@@ -218,5 +219,7 @@ def kinds(some: Texts, size: int) -> Floats:
     for number, (window, _) in enumerate(chosen):
         x[number, window["hints"]] = 1
     answers = [CATEGORIES.index(category(row)) for _, row in chosen]
-    model = LogisticRegression(C=0.3, max_iter=60, tol=1e-3).fit(x, answers)
+    # Sums of several threads end in other last digits than those of one.
+    with threadpool_limits(1):
+        model = LogisticRegression(C=0.3, max_iter=60, tol=1e-3).fit(x, answers)
     return np.asarray(np.c_[model.coef_, model.intercept_], dtype=np.float32)
