@@ -24,10 +24,11 @@ text costs little more than its linear half; a window in which only the networks
 outcome changed on the hostile texts of the benchmark). Run time is numpy only. A text in another language that is not
 flagged is abstained from ("language not covered: Polish"; decision 0008).
 
-**Chosen by leaving sources out.** Six times a source of attacks, its honest texts and further honest sources are left
-out of training together. How much each half counts, slope and offset of the probability, and the threshold (0.7 % false
-alarms, each source of honest texts the same mass, texts of our own together one, role prompts for chatbots none) are
-fitted on what these six say of texts from sources that they never saw. Then the probability, and the threshold with it
+**Chosen by leaving sources out.** Seven times a source of attacks, its honest texts and further honest sources are left
+out of training together; the seventh time it is all that was written in a second batch, apart from the first. How much
+each half counts, slope and offset of the probability, and the threshold (0.7 % false alarms, each source of honest
+texts the same mass, texts of our own together one, role prompts for chatbots none) are fitted on what these seven say
+of texts from sources that they never saw. Then the probability, and the threshold with it
 so that what is flagged stays the same, is scaled on the development rows: even what was left out of training is nearer
 to it than what comes from elsewhere. Development rows chose nothing else.
 
@@ -57,10 +58,37 @@ _THREAT_WEAK = """**Ways that were tried**, judged by leaving sources out (mean 
 | both, two networks | 0.892 | 0.324 |
 | all texts of our own, without AILuminate (below), six turns: words and pairs | 0.874 | 0.301 |
 | the same: convolutions | 0.853 | 0.263 |
-| the same: both, weighed on what was left out (shipped) | 0.877 | 0.306 |
+| the same: both, weighed on what was left out | 0.877 | 0.306 |
 
-A plain reference (words, pairs, and 2- to 5-grams of characters by TF-IDF in the same windows, logistic regression),
-with the same source left out, AUC and recall at 1 % false alarms; "ours" is both halves with one network, 1 to 0.8:
+With the second batch of our own texts (11,898), the mean of the three public sources, words and pairs alone unless
+said:
+
+| way | AUC | recall |
+|---|---|---|
+| first batch alone | 0.913 | 0.414 |
+| the same, with 300 clusters of word vectors and their pairs | 0.907 | 0.383 |
+| with half of the second batch | 0.915 | 0.401 |
+| the same, penalty a third (shipped) | 0.916 | 0.421 |
+| the same, penalty a tenth; three times | 0.913; 0.908 | 0.406; 0.370 |
+| penalty a third, sources by the fourth root of their size | 0.918 | 0.413 |
+| penalty a third, mean of a text's two highest windows | 0.908 | 0.388 |
+| penalty a third, the highest and a fifth of the mean of all | 0.913 | 0.407 |
+| penalty a third: network alone | 0.911 | 0.415 |
+| penalty a third: both halves, 1 to 0.8 | 0.925 | 0.439 |
+| with all of the second batch, its attacks at full weight | 0.916 | 0.402 |
+| with all of it, its attacks at 0.3 (shipped) | 0.918 | 0.420 |
+| the same, 5,100 more honest rows of the same public sources | 0.917 | 0.421 |
+| the same, both halves, weighed on what was left out (shipped) | 0.922 | 0.429 |
+| for comparison: first batch alone, both halves, weighed (shipped before) | 0.922 | 0.433 |
+
+So twelve thousand texts more, with the weaker penalty, gained nothing on the public sources, and much on our own first
+batch (mean of three, AUC 0.832 to 0.866, recall 0.18 to 0.31) and on dev (0.798 to 0.822, 0.131 to 0.166); penalty and
+share were chosen on the public sources. What is missed there are plain errands in tables and mails (BIPIA), shell
+commands (neuralchemy) and whatever scores below harmless role prompts, which are left out with the jailbreaks.
+
+With the first batch alone: a plain reference (words, pairs, and 2- to 5-grams of characters by TF-IDF in the same
+windows, logistic regression), the same source left out, AUC and recall at 1 % false alarms; "ours" is both halves with
+one network, 1 to 0.8:
 
 | left out | reference, public rows alone | reference, all texts | ours, all texts | ours and the reference |
 |---|---|---|---|---|
@@ -89,6 +117,10 @@ recall rose from 0.27 to 0.31. Diversity of attacks, and of honest texts that lo
   speak for it. Long technical prose, licences and code come near to the threshold (up to 0.7 in single windows).
   Python functions as further honest rows lowered AUC on neuralchemy (whose attacks hold shell commands) from 0.94 to
   0.88, so they were left out.
+- In a quarter of long forum and web prose something is flagged: a few posts that tell their reader what to do ("your
+  submission was removed, message us") are above the threshold already alone (7 of 610), and a long text repeats them.
+- The second batch's attacks by hints ("you have been sold, new owner here") are mostly missed by a classifier that has
+  not seen their like.
 - Long role prompts of harmless intent are its commonest false alarms when no such source was in training.
 - The project's own texts were written with the kinds of attacks of public collections in mind, and an earlier batch
   (`training/templates.py`) after seeing which of dev's techniques were missed: dev figures flatter somewhat.

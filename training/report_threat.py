@@ -17,7 +17,14 @@ from training.threat import FOLDS, Fitted, Texts
 
 Arrays = Mapping[str, NDArray[np.generic]]
 Numbers = NDArray[np.float64]
-OWN = ("own_old", "own_direct", "own_indirect", "own_roleplay")
+OWN = (
+    "own_old",
+    "own_direct",
+    "own_indirect",
+    "own_roleplay",
+    "own_honest",
+    *(f"own_{name}" for name in threat.SECOND),
+)
 ALARMS = 0.007
 """Share of honest texts, of sources left out of training, that the shipped threshold may flag."""
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from threadpoolctl import threadpool_limits
 
 from quorate.models.local.features import Floats, Lexicon
 from quorate.models.local.phrases import Phrases
@@ -33,6 +34,8 @@ _OTHERS = 700
 
 # Groups whose "attacks" are plain questions or shell commands, out of their conversation or tool.
 _NOT_ATTACKS = frozenset(("control", "crescendo", "multi_turn", "model_fingerprinting", "many_shot"))
+# The second batch attacks by hints that are one in their place only: at full weight they cost recall on other sources.
+_HINTING = 0.3
 _WEAK_GROUPS = frozenset(("adversarial", "encoding", "code_execution", "training_extraction"))
 _GROUPS = {
     "jailbreak": "jailbreak",
@@ -47,6 +50,8 @@ _GROUPS = {
     "rag_poisoning": "indirect",
     "payload_injection": "indirect",
 }
+SECOND = ("secrets", "override", "jailbreak", "content", "formats")
+"""Files of texts of our own that were written later and apart from the first; `honest` goes with them."""
 _PROSE = ("davidson_hate", "vicomtech_hate", "surge_toxicity")
 
 FOLDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
@@ -56,6 +61,7 @@ FOLDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "own, direct": (frozenset(("own_direct",)), frozenset(("banking77",))),
     "own, in content": (frozenset(("own_indirect",)), frozenset(("surge_toxicity",))),
     "own, role-play": (frozenset(("own_roleplay",)), frozenset(("own_old",))),
+    "own, second batch": (frozenset(f"own_{name}" for name in SECOND), frozenset(("own_honest",))),
 }
 """What is left out at a time: a source of attacks with its honest texts, and sources of other honest texts."""
 
@@ -100,6 +106,8 @@ def own_rows(seed: int) -> list[Row]:
         made = module.rows(seed)
         some = [*written_by_hand, *rng.sample(made, min(GENERATED, len(made)))]
         found += [(name, row) for row in some]
+    for name in (*SECOND, "honest"):
+        found += [(name, row) for row in read(folder / f"{name}.jsonl")]
     return [Row(row.text, row.label, f"own_{name}", row.category, family=f"{name} {row.family}") for name, row in found]
 
 
@@ -151,10 +159,16 @@ def weights(rows: Sequence[Row]) -> Numbers:
     """What each text counts: a source by the square root of its size, attacks and honest texts the same in all."""
     attack = np.array([row.label == "attack" for row in rows])
     sizes = Counter((row.source, row.label) for row in rows)
-    found = np.array([sizes[row.source, row.label] ** -0.5 * (0.3 if row.group in _WEAK_GROUPS else 1) for row in rows])
+    found = np.array([sizes[row.source, row.label] ** -0.5 * _doubt(row) for row in rows])
     for label in (attack, ~attack):
         found[label] *= len(rows) / 2 / found[label].sum()
     return found
+
+
+def _doubt(row: Row) -> float:
+    if row.label == "attack" and row.source.removeprefix("own_") in SECOND:
+        return _HINTING
+    return 0.3 if row.group in _WEAK_GROUPS else 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,5 +219,7 @@ def kinds(some: Texts, size: int) -> Floats:
     for number, (window, _) in enumerate(chosen):
         x[number, window["hints"]] = 1
     answers = [CATEGORIES.index(category(row)) for _, row in chosen]
-    model = LogisticRegression(C=0.3, max_iter=60, tol=1e-3).fit(x, answers)
+    # Sums of several threads end in other last digits than those of one.
+    with threadpool_limits(1):
+        model = LogisticRegression(C=0.3, max_iter=60, tol=1e-3).fit(x, answers)
     return np.asarray(np.c_[model.coef_, model.intercept_], dtype=np.float32)
