@@ -117,8 +117,10 @@ recall rose from 0.27 to 0.31. Diversity of attacks, and of honest texts that lo
   speak for it. Long technical prose, licences and code come near to the threshold (up to 0.7 in single windows).
   Python functions as further honest rows lowered AUC on neuralchemy (whose attacks hold shell commands) from 0.94 to
   0.88, so they were left out.
-- In a quarter of long forum and web prose something is flagged: a few posts that tell their reader what to do ("your
-  submission was removed, message us") are above the threshold already alone (7 of 610), and a long text repeats them.
+- A few forum posts that tell their reader what to do ("your submission was removed, message us") are above the
+  threshold already alone (7 of 610). So that long prose is not flagged for them, a text of many windows must be worse
+  by more than before: 0.2 in log-odds a doubling, where 0.12 flagged 10 of 40 long texts and found 0.68 to 0.70 of the
+  attacks in them. That was chosen on this very prose.
 - The second batch's attacks by hints ("you have been sold, new owner here") are mostly missed by a classifier that has
   not seen their like.
 - Long role prompts of harmless intent are its commonest false alarms when no such source was in training.
