@@ -99,6 +99,12 @@ def test_disguises_nest_and_are_undone_in_place() -> None:
     assert read(f"please: {inner} now")["base64+rot13"].count("ignore all previous") == 1
 
 
+@pytest.mark.parametrize("number", ["1598572477605525", "0486061176273415", "7768045524835767", "1598-5724-7760-5525"])
+def test_a_number_is_no_base64(number: str) -> None:
+    """An order's number may decode to letters of some script; nothing that a person wrote has no letter in base64."""
+    assert not any("base64" in found.name for found in readings(f"Where is order {number}?"))
+
+
 def test_decoding_stops_at_its_depth() -> None:
     text = PLAIN
     for _ in range(6):

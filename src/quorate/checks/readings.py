@@ -278,6 +278,8 @@ def _from_hex(match: re.Match[str]) -> str:
 def _from_base64(match: re.Match[str]) -> str:
     run = match[0].rstrip("=").replace("-", "+").replace("_", "/")
     run = run[: len(run) - (len(run) % 4 == 1)]
+    if _LETTER.search(run) is None:  # An order's number. What is ASCII once decoded has letters.
+        return match[0]
     try:
         return _readable(base64.b64decode(run + "=" * (-len(run) % 4)), match[0])
     except (binascii.Error, ValueError):
@@ -386,8 +388,7 @@ def _unleet(match: re.Match[str]) -> str:
         return word
     # Digits at the end of a word are a number or a date far more often than letters; signs there are punctuation.
     core = word.rstrip("!|+.,;:?)]}\"'")
-    if core[-2:].isdigit():
-        core = core.rstrip("0123456789")
+    core = core.rstrip("0123456789") if core[-2:].isdigit() else core
     signs, letters = sum(map(_LEET_SIGNS.__contains__, core)), sum(map(str.isalpha, core))
     if not signs or 2 * letters < signs or len(core) > 40 or core.lstrip("0123456789") in _ORDINALS:
         return word
