@@ -438,10 +438,10 @@ def test_the_log_grows_by_a_line_an_event(server: StandIn, tmp_path: Path) -> No
     """--log appends one line of ASCII JSON for each branch and each run, and never the texts."""
     path, log = config(tmp_path, server.base_url), tmp_path / "quorate.log"
     log.write_text('{"event": "before"}\n')
-    for text in ("My card is 4242.", "Das Gerät 日本 🙂"):
+    for text in ("My card is lost.", "Das Gerät 日本 🙂"):
         assert run("ask", text, "--config", path, "--log", log).code == 0
     lines = log.read_bytes().splitlines()
-    assert all(line.isascii() for line in lines) and b"4242" not in log.read_bytes()
+    assert all(line.isascii() for line in lines) and b"My card" not in log.read_bytes()
     events = [json.loads(line) for line in lines]
     assert [event["event"] for event in events] == ["before", *["branch", "branch", "branch", "run"] * 2]
     assert {event["branch"] for event in events if event["event"] == "branch"} == {"scope", "threat", "answer"}
