@@ -111,11 +111,11 @@ class _Done:
 class Writer:
     """The queue and the thread behind it.
 
-    `put`, `full` and `stats` are for the event loop's thread only.
+    `put`, `room` and `stats` are for the event loop's thread only.
 
     Args:
         engine: of the database.
-        max_queued: writes that may wait before `full` waits.
+        max_queued: writes that may wait before `room` waits.
     """
 
     def __init__(self, engine: Engine, *, max_queued: int) -> None:
