@@ -132,7 +132,8 @@ class Writer:
         self._wanted_s = math.inf
         self._rested_s = self._last_s = -math.inf
         self._crowd = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_s = math.inf
         self._idle: asyncio.Future[None] | None = None
         self._batches: queue.SimpleQueue[list[Item] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._main, name="quorate-store", daemon=True)
@@ -195,14 +196,14 @@ class Writer:
         at_s = max(self._wanted_s, self._rested_s)
         if at_s <= self._loop.time():
             self._hand_over()
-        elif self._timer is None or at_s < self._timer.when():
+        elif at_s < self._timer_s:
             self._put_away()
-            self._timer = self._loop.call_at(at_s, self._hand_over)
+            self._timer, self._timer_s = self._loop.call_at(at_s, self._hand_over), at_s
 
     def _put_away(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+            self._timer, self._timer_s = None, math.inf
 
     def _hand_over(self) -> None:
         self._put_away()
