@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -125,6 +125,9 @@ class Writer:
         self._plain = engine
         self._engine = begins_writing(engine)
         self._inserts = Inserts(engine.dialect)
+        # A file is there or it is not; a server's connection may have died since, and the pool would see it.
+        self._keeps = engine.dialect.name == "sqlite"
+        self._kept: Connection | None = None
         self._max_queued = max_queued
         self._room: deque[asyncio.Future[None]] = deque()
         self._pending: list[Item] = []
@@ -274,6 +277,24 @@ class Writer:
             # A loop that was closed without closing the store has nobody left who could hear it.
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._settle, done)
+        if self._kept is not None:
+            self._kept.close()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """A transaction; on a kept connection where that may be, since to take one costs as much as to add a row."""
+        connection = self._kept if self._kept is not None else self._engine.connect()
+        self._kept = None
+        try:
+            with connection.begin():
+                yield connection
+        except BaseException:
+            connection.close()
+            raise
+        if self._keeps:
+            self._kept = connection
+        else:
+            connection.close()
 
     def _write(self, writes: list[Write], done: _Done) -> None:
         made = self._made(writes, done)
@@ -312,14 +333,14 @@ class Writer:
         records = [rows.record for rows in made if rows.record is not None]
         ends = [rows.end for rows in made if rows.end is not None]
         turns = {rows.turn[0]: rows.turn for rows in made if rows.turn is not None}
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             for table, rows in ((schema.records, records), (schema.ends, ends), (schema.turns, [*turns.values()])):
                 for sql, values in self._inserts.batches(table, rows):
                     connection.exec_driver_sql(sql, values)
 
     def _do(self, job: Job, done: _Done) -> None:
         try:
-            with self._engine.begin() as connection:
+            with self._transaction() as connection:
                 result = job.run(connection)
             if job.after is not None:
                 with self._plain.connect() as connection:
