@@ -120,7 +120,11 @@ def windows(
 
 def _after_space(text: str, low: int, high: int) -> int:
     """The place after the last white space of text[low:high], or `high` if there is none."""
-    return next((at for at in range(high, low, -1) if text[at - 1].isspace()), high)
+    piece = text[low:high]
+    if not piece or piece[-1].isspace():
+        return high
+    last = piece.rsplit(None, 1)[-1]
+    return high - len(last) if len(last) < len(piece) else high
 
 
 def _keep(found: list[Reading], name: str, text: str) -> None:

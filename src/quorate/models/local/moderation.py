@@ -17,6 +17,8 @@ LONGEST = 96
 """Words of a window that the network reads; a window of 320 characters has fewer unless it is made to have more."""
 LENGTH = 0.1
 """How much the log-odds of a text fall for each doubling of its windows: the highest of many is high by chance."""
+_AT_ONCE = 16
+"""Windows that are looked at together: enough to be cheap, few enough to keep no other thread waiting."""
 _MEANING = np.float32(8.0)
 """Length of a window's vector beside its words', which are about 1 long."""
 
@@ -139,13 +141,23 @@ class LocalModeration:
         Returns:
             Sorted places; fewer if `pause` says to stop.
         """
-        margins = []
-        for text in windows:
+        found = [np.zeros(0, dtype=np.float32)]
+        for low in range(0, len(windows), _AT_ONCE):
             if pause():
                 break
-            plain = features.normalise(text)
-            margins.append(self._linear(plain, features.words(plain)))
-        return sorted(np.argsort(-np.array(margins), kind="stable")[:most].tolist())
+            found.append(self._linear_each([features.normalise(text) for text in windows[low : low + _AT_ONCE]]))
+        return sorted(np.argsort(-np.concatenate(found), kind="stable")[:most].tolist())
+
+    def _linear_each(self, plain: Sequence[str]) -> Floats:
+        """What the n-grams say of several windows in one pass, without the bias. Shape (len(plain),)."""
+        tokens = [features.words(text) for text in plain]
+        chars, whose = features.char_ids_each(plain)
+        margins = features.margins(chars, whose, idf=self._idf, weights=self._slots, count=len(plain))
+        words = [features.word_ids(some) for some in tokens]
+        whose = np.repeat(np.arange(len(plain), dtype=np.uint32), [len(ids) for ids in words])
+        return margins + features.margins(
+            np.concatenate(words), whose, idf=self._idf, weights=self._slots, count=len(plain)
+        )
 
     def over(self, score: float, windows: int) -> float:
         """The probability for a whole text whose highest of so many windows has this score. In [0, score]."""

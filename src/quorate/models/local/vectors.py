@@ -8,8 +8,8 @@ bytes with a scale each. A word that is not in the table is put together from it
 """
 
 import functools
-import zlib
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -107,10 +107,7 @@ class Vectors:
         Returns:
             Shape (len(texts), dim).
         """
-        place: dict[str, int] = {}
-        for tokens in texts:
-            for token in tokens:
-                place.setdefault(token, len(place))
+        place = {token: at for at, token in enumerate(dict.fromkeys(chain.from_iterable(texts)))}
         # Unknown words are dearer one by one than together, so what has many words is read the other way.
         if not place or len(place) > _FEW or len(place) * len(texts) > _TOGETHER:
             rows = [self.pooled(tokens) for tokens in texts]
@@ -156,9 +153,11 @@ class Vectors:
         slots = slots[np.argsort(owners, kind="stable")]
         sizes = np.bincount(owners, minlength=len(tokens))
         made = np.empty((len(tokens), self.dim), dtype=np.float32)
+        scales, low = self._gram_scales[slots], 0
         # Word by word: the parts of many long words together would not fit into a processor's cache.
-        for place, some in enumerate(np.split(slots, np.cumsum(sizes)[:-1])):
-            np.add.reduce(self._grams[some] * self._gram_scales[some, None], axis=0, out=made[place])
+        for place, high in enumerate(np.cumsum(sizes).tolist()):
+            np.dot(scales[low:high], self._grams[slots[low:high]].astype(np.float32), out=made[place])
+            low = high
         return np.asarray(made / sizes[:, None], dtype=np.float32)
 
     def _guessed_sum(self, tokens: Sequence[str], counts: Counts) -> Floats:
@@ -182,11 +181,7 @@ def _shipped() -> Vectors:
 
 def codes_of(tokens: Sequence[str]) -> Keys:
     """The words' keys in the table. Shape (len(tokens),)."""
-    return np.array([_code(token) for token in tokens], dtype=np.uint32)
-
-
-def _code(token: str) -> int:
-    return zlib.crc32(token.encode("utf-8", "surrogatepass"))
+    return features.crcs(tokens)
 
 
 def gram_slots(tokens: Sequence[str], size: int) -> tuple[Places, Places]:
@@ -196,8 +191,11 @@ def gram_slots(tokens: Sequence[str], size: int) -> tuple[Places, Places]:
         Slots and the place of the word that each belongs to; equal shapes. A word has at least one.
     """
     # A token with a space, or without anything, is none that `features.words` gives; it shall do no harm.
-    parts = [token[:_LONGEST_WORD].replace(" ", "_") or "_" for token in tokens]
-    raw = f" {' '.join(parts)} ".encode("utf-32-le", "surrogatepass")
+    parts = [token[:_LONGEST_WORD] for token in tokens]
+    joined = " ".join(parts)
+    if "" in parts or joined.count(" ") >= len(parts):
+        joined = " ".join(part.replace(" ", "_") or "_" for part in parts)
+    raw = f" {joined} ".encode("utf-32-le", "surrogatepass")
     codes = np.frombuffer(raw, dtype="<u4").astype(np.uint32)
     gap = (codes == _SPACE).astype(np.int64)
     # The gap before a word has the word's place; the one behind it, the next word's.
