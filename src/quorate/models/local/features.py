@@ -20,6 +20,8 @@ VERSION = 1
 BITS = 19
 SIZE = 1 << BITS
 """Number of slots of the shared table of hashed n-grams."""
+MANY = 1 << 32 - BITS
+"""Texts that `margins` takes together."""
 REACH = 5
 """How many words apart two hints may stand to count as a pair."""
 
@@ -173,7 +175,7 @@ def distinct(keys: NDArray[Unsigned]) -> NDArray[Unsigned]:
     return found[_firsts(found)]
 
 
-def _counted(keys: Keys) -> tuple[Keys, NDArray[np.int64]]:
+def _counted(keys: NDArray[Unsigned]) -> tuple[NDArray[Unsigned], NDArray[np.int64]]:
     """The different keys, sorted, and how often each occurs."""
     found = np.sort(keys)
     starts = np.flatnonzero(_firsts(found))
@@ -195,14 +197,16 @@ def margins(ids: Ids, owners: Ids, *, idf: Floats, weights: Floats, count: int) 
         owners: the place of the text that each belongs to. Same shape.
         idf: how rare a slot is. Shape (SIZE,).
         weights: of the model. Shape (SIZE,) or more.
-        count: how many texts there are.
+        count: how many texts there are, at most `MANY`.
 
     Returns:
         Shape (count,); 0 for a text without a slot.
     """
-    keys, counts = _counted(owners.astype(np.uint64) << _HALF | ids)
-    slots, whose = keys.astype(np.uint32), (keys >> _HALF).astype(np.intp)
-    values = (1.0 + np.log(counts)).astype(np.float32) * idf[slots]
+    keys, counts = _counted(owners << np.uint32(BITS) | ids)
+    slots, whose = keys & _MASK, keys >> np.uint32(BITS)
+    values = idf[slots]
+    repeated = np.flatnonzero(counts > 1)
+    values[repeated] *= 1.0 + np.log(counts[repeated]).astype(np.float32)
     lengths = np.sqrt(np.bincount(whose, weights=values * values, minlength=count))
     found = np.bincount(whose, weights=values * weights[slots], minlength=count)
     return np.asarray(found / np.maximum(lengths, 1e-9), dtype=np.float32)
