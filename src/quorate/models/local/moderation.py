@@ -17,7 +17,7 @@ LONGEST = 96
 """Words of a window that the network reads; a window of 320 characters has fewer unless it is made to have more."""
 LENGTH = 0.1
 """How much the log-odds of a text fall for each doubling of its windows: the highest of many is high by chance."""
-_AT_ONCE = 16
+_AT_ONCE = 8
 """Windows that are looked at together: enough to be cheap, few enough to keep no other thread waiting."""
 _MEANING = np.float32(8.0)
 """Length of a window's vector beside its words', which are about 1 long."""
