@@ -10,7 +10,7 @@ import unicodedata
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import compress, repeat
-from operator import itemgetter
+from operator import add, itemgetter
 from typing import TypeVar
 
 import numpy as np
@@ -128,6 +128,16 @@ def word_ids(tokens: Sequence[str]) -> Ids:
     return (both ^ (both >> np.uint32(16))) & _MASK
 
 
+def word_ids_each(texts: Sequence[Sequence[str]]) -> tuple[Ids, Ids]:
+    """What `word_ids` says of several texts in one pass, and the place of the text that each slot belongs to."""
+    single = crcs([token for tokens in texts for token in tokens])
+    owner = np.repeat(np.arange(len(texts), dtype=np.uint32), [len(tokens) for tokens in texts])
+    pairs = (single[:-1] * _PRIME ^ single[1:]) * _MIX
+    inside = owner[:-1] == owner[1:]
+    both = np.concatenate([single * _MIX, pairs[inside]])
+    return (both ^ (both >> np.uint32(16))) & _MASK, np.concatenate([owner, owner[:-1][inside]])
+
+
 def stemmed(tokens: Sequence[str]) -> list[str]:
     """English words without their commonest endings ("refunds", "refunded" -> "refund"); crude, cheap and blind."""
     return [_stem(token) for token in tokens]
@@ -189,27 +199,42 @@ def _firsts(found: NDArray[Unsigned]) -> NDArray[np.bool_]:
     return fresh
 
 
-def margins(ids: Ids, owners: Ids, *, idf: Floats, weights: Floats, count: int) -> Floats:
+def linear(idf: Floats, weights: Floats) -> Floats:
+    """The table by which `margins` judges: the square of each slot's rarity, and its part in the margin.
+
+    Args:
+        idf: how rare a slot is. Shape (SIZE,).
+        weights: of a linear model over `weighed` slots. Shape (SIZE,).
+
+    Returns:
+        Shape (SIZE, 2): side by side, since to look up a slot costs more than to reckon with it.
+    """
+    return np.stack([idf * idf, idf * weights], axis=1)
+
+
+def margins(ids: Ids, owners: Ids, *, table: Floats, count: int) -> Floats:
     """What a linear model over `weighed` slots says of several texts, without its bias.
 
     Args:
         ids: the slots of all texts, with repeats.
         owners: the place of the text that each belongs to. Same shape.
-        idf: how rare a slot is. Shape (SIZE,).
-        weights: of the model. Shape (SIZE,) or more.
+        table: what `linear` made of the model.
         count: how many texts there are, at most `MANY`.
 
     Returns:
         Shape (count,); 0 for a text without a slot.
     """
     keys, counts = _counted(owners << np.uint32(BITS) | ids)
-    slots, whose = keys & _MASK, keys >> np.uint32(BITS)
-    values = idf[slots]
+    parts = table.take(keys & _MASK, axis=0)  # A seventh of what table[...] takes.
     repeated = np.flatnonzero(counts > 1)
-    values[repeated] *= 1.0 + np.log(counts[repeated]).astype(np.float32)
-    lengths = np.sqrt(np.bincount(whose, weights=values * values, minlength=count))
-    found = np.bincount(whose, weights=values * weights[slots], minlength=count)
-    return np.asarray(found / np.maximum(lengths, 1e-9), dtype=np.float32)
+    factors = (1.0 + np.log(counts[repeated])).astype(np.float32)
+    parts[repeated, 0] *= factors * factors
+    parts[repeated, 1] *= factors
+    starts = np.searchsorted(keys, np.arange(count, dtype=np.uint32) << np.uint32(BITS))
+    some = np.diff(starts, append=len(keys)) > 0
+    found = np.zeros((count, 2), dtype=np.float32)
+    found[some] = np.add.reduceat(parts, starts[some], axis=0)
+    return found[:, 1] / np.maximum(np.sqrt(found[:, 0]), np.float32(1e-9))
 
 
 class Lexicon:
@@ -261,12 +286,16 @@ class Lexicon:
             if _DENSE <= token[0] <= "鿿" or "가" <= token[0] <= "힣":
                 # Look at every place of the run. Three characters count as two words.
                 at = 0
-                while at < len(token):
-                    length, idea = self._longest(token[at : at + 6])
+                for spot in compress(range(len(token)), map(self._starts.__contains__, map(add, token, token[1:]))):
+                    if spot < at:
+                        continue
+                    place += spot - at
+                    length, idea = self._longest(token[spot : spot + 6])
                     if idea is not None:
                         yield place, idea
-                    at += max(length, 1)
+                    at = spot + max(length, 1)
                     place += 1
+                place += len(token) - at
                 continue
             idea = self._named(token)
             if idea is not None:

@@ -93,9 +93,9 @@ class Vectors:
         at, often = places[known], counts[known]
         for low in range(0, len(at), _BATCH):
             some = at[low : low + _BATCH]
-            total += (self._scales[some] * often[low : low + _BATCH]).astype(np.float32) @ self._rows[some].astype(
-                np.float32
-            )
+            total += (self._scales[some] * often[low : low + _BATCH]).astype(np.float32) @ self._rows.take(
+                some, axis=0
+            ).astype(np.float32)
         if not known.all():
             total += self._guessed_sum([tokens[place] for place in first[~known]], counts[~known])
         length = float(np.sqrt(total @ total))
@@ -132,7 +132,7 @@ class Vectors:
             return found
         places, known = self._places(codes_of(tokens))
         at = places[known]
-        found[known] = self._rows[at] * self._scales[at, None]
+        found[known] = self._rows.take(at, axis=0) * self._scales[at, None]
         if not known.all():
             found[~known] = self._guessed(
                 [token for token, is_known in zip(tokens, known, strict=True) if not is_known]
@@ -156,7 +156,7 @@ class Vectors:
         scales, low = self._gram_scales[slots], 0
         # Word by word: the parts of many long words together would not fit into a processor's cache.
         for place, high in enumerate(np.cumsum(sizes).tolist()):
-            np.dot(scales[low:high], self._grams[slots[low:high]].astype(np.float32), out=made[place])
+            np.dot(scales[low:high], self._grams.take(slots[low:high], axis=0).astype(np.float32), out=made[place])
             low = high
         return np.asarray(made / sizes[:, None], dtype=np.float32)
 
@@ -169,7 +169,7 @@ class Vectors:
         total = np.zeros(self.dim, dtype=np.float32)
         for low in range(0, len(at), _BATCH):
             some = at[low : low + _BATCH]
-            total += (weight[some] * self._gram_scales[some]) @ self._grams[some].astype(np.float32)
+            total += (weight[some] * self._gram_scales[some]) @ self._grams.take(some, axis=0).astype(np.float32)
         return total
 
 
