@@ -9,7 +9,7 @@ import re
 import unicodedata
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import compress, repeat
+from itertools import compress, pairwise, repeat
 from operator import add, itemgetter
 from typing import TypeVar
 
@@ -21,12 +21,11 @@ BITS = 19
 SIZE = 1 << BITS
 """Number of slots of the shared table of hashed n-grams."""
 MANY = 1 << 32 - BITS
-"""Texts that `margins` takes together."""
+"""Texts that are weighed together at most: as many as fit above a slot in 32 bits."""
 REACH = 5
 """How many words apart two hints may stand to count as a pair."""
 
 Ids = NDArray[np.uint32]
-Keys = NDArray[np.uint64]
 Floats = NDArray[np.float32]
 Unsigned = TypeVar("Unsigned", np.uint32, np.uint64)
 
@@ -34,7 +33,6 @@ _LOW, _HIGH = 2, 5
 _MASK = np.uint32(SIZE - 1)
 _PRIME = np.uint32(0x01000193)
 _MIX = np.uint32(0x85EBCA6B)
-_HALF = np.uint64(32)
 _LONGEST_STEM = 14
 _ARTICLE = "ال"
 _DENSE = "぀"
@@ -65,19 +63,22 @@ _PARTED = bytes(code if chr(code).isalnum() or chr(code) == "'" else ord(" ") fo
 def normalise(text: str) -> str:
     """Lower case, accents and digits folded, white space collapsed; what all features are computed from."""
     low = text.lower()
-    try:
-        folded = low.encode("latin-1").translate(_FOLDED).decode("latin-1")
-    except UnicodeEncodeError:
-        folded = low.translate(_TABLE)
+    raw = _latin(low)
+    folded = low.translate(_TABLE) if raw is None else raw.translate(_FOLDED).decode("latin-1")
     return " ".join(folded.split())
 
 
 def words(text: str) -> list[str]:
     """The words of a normalised text: runs of letters, digits and inner apostrophes; others split."""
+    raw = _latin(text)
+    return _WORDS.findall(text) if raw is None else raw.translate(_PARTED).decode("latin-1").split()
+
+
+def _latin(text: str) -> bytes | None:
     try:
-        return text.encode("latin-1").translate(_PARTED).decode("latin-1").split()
+        return text.encode("latin-1")
     except UnicodeEncodeError:
-        return _WORDS.findall(text)
+        return None
 
 
 def char_ids(text: str) -> Ids:
@@ -162,21 +163,27 @@ def weighed(ids: Ids, idf: Floats) -> tuple[Ids, Floats]:
 
 def weighed_each(many: Sequence[Ids], idf: Floats) -> list[tuple[Ids, Floats]]:
     """What `weighed` says of each; one pass over several short ones is a fraction of the work."""
-    sizes = [len(ids) for ids in many]
-    # Sorted by whose they are, then by slot: equal ones of one owner stand side by side.
-    every = np.repeat(np.arange(len(many), dtype=np.uint64) << _HALF, sizes)
+    if len(many) > MANY:
+        return [*weighed_each(many[:MANY], idf), *weighed_each(many[MANY:], idf)]
+    every = np.repeat(np.arange(len(many), dtype=np.uint32) << np.uint32(BITS), [len(ids) for ids in many])
     every |= np.concatenate(many) if many else np.zeros(0, np.uint32)
     keys, counts = _counted(every)
-    slots = keys.astype(np.uint32)
-    values = (1.0 + np.log(counts)).astype(np.float32) * idf[slots]
-    ends = np.searchsorted(keys, np.arange(1, len(many) + 1, dtype=np.uint64) << _HALF).tolist()
-    found, begin = [], 0
-    for end in ends:
+    slots = keys & _MASK
+    values = idf[slots]
+    repeated = np.flatnonzero(counts > 1)
+    values[repeated] *= (1.0 + np.log(counts[repeated])).astype(np.float32)
+    bounds = [*_starts(keys, len(many)).tolist(), len(keys)]
+    found = []
+    for begin, end in pairwise(bounds):
         mine = values[begin:end]
         length = float(np.sqrt(np.dot(mine, mine)))
         found.append((slots[begin:end], mine / np.float32(length or 1.0)))
-        begin = end
     return found
+
+
+def _starts(keys: Ids, count: int) -> NDArray[np.intp]:
+    """Where the keys of each of so many texts begin."""
+    return np.searchsorted(keys, np.arange(count, dtype=np.uint32) << np.uint32(BITS))
 
 
 def distinct(keys: NDArray[Unsigned]) -> NDArray[Unsigned]:
@@ -230,7 +237,7 @@ def margins(ids: Ids, owners: Ids, *, table: Floats, count: int) -> Floats:
     factors = (1.0 + np.log(counts[repeated])).astype(np.float32)
     parts[repeated, 0] *= factors * factors
     parts[repeated, 1] *= factors
-    starts = np.searchsorted(keys, np.arange(count, dtype=np.uint32) << np.uint32(BITS))
+    starts = _starts(keys, count)
     some = np.diff(starts, append=len(keys)) > 0
     found = np.zeros((count, 2), dtype=np.float32)
     found[some] = np.add.reduceat(parts, starts[some], axis=0)
