@@ -8,7 +8,7 @@ are part of the weights' meaning; a change here needs a new training run, which 
 import re
 import unicodedata
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import compress, pairwise, repeat
 from operator import add, itemgetter
 from typing import TypeVar
@@ -83,25 +83,25 @@ def _latin(text: str) -> bytes | None:
 
 def char_ids(text: str) -> Ids:
     """Slots of all character 2- to 5-grams of a normalised text, with repeats. Shape (about 4 * len(text),)."""
-    raw = f" {text} ".encode("utf-32-le", "surrogatepass")
-    codes = np.frombuffer(raw, dtype="<u4").astype(np.uint32)
-    grams = [found for _, found in _grams(codes)]
-    return np.concatenate(grams) if grams else np.zeros(0, dtype=np.uint32)
+    return char_keys([text])
 
 
-def char_ids_each(texts: Sequence[str]) -> tuple[Ids, Ids]:
-    """What `char_ids` says of several texts in one pass, and the place of the text that each slot belongs to."""
+def char_keys(texts: Sequence[str]) -> Ids:
+    """The slots that `char_ids` gives of at most `MANY` texts, each with its text's place above its `BITS`."""
     raw = "".join(f" {text} " for text in texts).encode("utf-32-le", "surrogatepass")
     codes = np.frombuffer(raw, dtype="<u4").astype(np.uint32)
-    lengths = np.array([len(text) + 2 for text in texts], dtype=np.intp)
-    owner = np.repeat(np.arange(len(texts), dtype=np.uint32), lengths)
-    ids, owners = [np.zeros(0, np.uint32)], [np.zeros(0, np.uint32)]
+    owner = _owners([len(text) + 2 for text in texts])
+    found = [np.zeros(0, np.uint32)]
     for length, grams in _grams(codes):
         # No n-gram reaches from one text into the next.
         inside = owner[: len(grams)] == owner[length - 1 :]
-        ids.append(grams[inside])
-        owners.append(owner[: len(grams)][inside])
-    return np.concatenate(ids), np.concatenate(owners)
+        found.append((grams | owner[: len(grams)])[inside])
+    return np.concatenate(found)
+
+
+def _owners(sizes: Sequence[int]) -> Ids:
+    """The place of each text above `BITS`, as often as its size says."""
+    return np.repeat(np.arange(len(sizes), dtype=np.uint32) << np.uint32(BITS), sizes)
 
 
 def _grams(codes: Ids) -> Iterator[tuple[int, Ids]]:
@@ -123,25 +123,27 @@ def crcs(tokens: Sequence[str], start: int = 0) -> Ids:
 
 def word_ids(tokens: Sequence[str]) -> Ids:
     """Slots of the words and of the pairs of neighbouring words, with repeats. Shape (2 * len(tokens) - 1,)."""
-    single = crcs(tokens)
-    pairs = (single[:-1] * _PRIME ^ single[1:]) * _MIX
-    both: Ids = np.concatenate([single * _MIX, pairs])
-    return (both ^ (both >> np.uint32(16))) & _MASK
+    return word_keys([tokens])
 
 
-def word_ids_each(texts: Sequence[Sequence[str]]) -> tuple[Ids, Ids]:
-    """What `word_ids` says of several texts in one pass, and the place of the text that each slot belongs to."""
+def word_keys(texts: Sequence[Sequence[str]]) -> Ids:
+    """The slots that `word_ids` gives of at most `MANY` texts, as keys like those of `char_keys`; all words first."""
     single = crcs([token for tokens in texts for token in tokens])
-    owner = np.repeat(np.arange(len(texts), dtype=np.uint32), [len(tokens) for tokens in texts])
+    owner = _owners([len(tokens) for tokens in texts])
     pairs = (single[:-1] * _PRIME ^ single[1:]) * _MIX
     inside = owner[:-1] == owner[1:]
     both = np.concatenate([single * _MIX, pairs[inside]])
-    return (both ^ (both >> np.uint32(16))) & _MASK, np.concatenate([owner, owner[:-1][inside]])
+    return (both ^ (both >> np.uint32(16))) & _MASK | np.concatenate([owner, owner[:-1][inside]])
 
 
 def stemmed(tokens: Sequence[str]) -> list[str]:
     """English words without their commonest endings ("refunds", "refunded" -> "refund"); crude, cheap and blind."""
     return [_stem(token) for token in tokens]
+
+
+def stems(tokens: Iterable[str]) -> dict[str, str]:
+    """Each different word with what `stemmed` makes of it."""
+    return {token: _stem(token) for token in set(tokens)}
 
 
 def _stem(word: str) -> str:
@@ -151,38 +153,34 @@ def _stem(word: str) -> str:
     return word
 
 
-def unique_words(tokens: Sequence[str]) -> Ids:
-    """Slots of the different words alone, sorted. Shape (number of different slots,)."""
-    return distinct(word_ids(tokens)[: len(tokens)])
-
-
 def weighed(ids: Ids, idf: Floats) -> tuple[Ids, Floats]:
     """The different slots and their tf-idf weights with sublinear counts, scaled to unit length."""
-    return weighed_each([ids], idf)[0]
+    return weighed_each(ids, idf, count=1)[0]
 
 
-def weighed_each(many: Sequence[Ids], idf: Floats) -> list[tuple[Ids, Floats]]:
-    """What `weighed` says of each; one pass over several short ones is a fraction of the work."""
-    if len(many) > MANY:
-        return [*weighed_each(many[:MANY], idf), *weighed_each(many[MANY:], idf)]
-    every = np.repeat(np.arange(len(many), dtype=np.uint32) << np.uint32(BITS), [len(ids) for ids in many])
-    every |= np.concatenate(many) if many else np.zeros(0, np.uint32)
-    keys, counts = _counted(every)
-    slots = keys & _MASK
+def weighed_each(keys: Ids, idf: Floats, *, count: int) -> list[tuple[Ids, Floats]]:
+    """What `weighed` says of each of so many texts, from their keys."""
+    found, counts = _counted(keys)
+    slots = found & _MASK
     values = idf[slots]
     repeated = np.flatnonzero(counts > 1)
     values[repeated] *= (1.0 + np.log(counts[repeated])).astype(np.float32)
-    bounds = [*_starts(keys, len(many)).tolist(), len(keys)]
-    found = []
-    for begin, end in pairwise(bounds):
+    texts = []
+    for begin, end in pairwise([*_starts(found, count).tolist(), len(found)]):
         mine = values[begin:end]
         length = float(np.sqrt(np.dot(mine, mine)))
-        found.append((slots[begin:end], mine / np.float32(length or 1.0)))
-    return found
+        texts.append((slots[begin:end], mine / np.float32(length or 1.0)))
+    return texts
+
+
+def slots_each(keys: Ids, *, count: int) -> list[Ids]:
+    """The different slots of each of so many texts, sorted, from their keys."""
+    found = distinct(keys)
+    return np.split(found & _MASK, _starts(found, count)[1:])
 
 
 def _starts(keys: Ids, count: int) -> NDArray[np.intp]:
-    """Where the keys of each of so many texts begin."""
+    """Where the sorted keys of each of so many texts begin."""
     return np.searchsorted(keys, np.arange(count, dtype=np.uint32) << np.uint32(BITS))
 
 
@@ -219,19 +217,18 @@ def linear(idf: Floats, weights: Floats) -> Floats:
     return np.stack([idf * idf, idf * weights], axis=1)
 
 
-def margins(ids: Ids, owners: Ids, *, table: Floats, count: int) -> Floats:
+def margins(keys: Ids, *, table: Floats, count: int) -> Floats:
     """What a linear model over `weighed` slots says of several texts, without its bias.
 
     Args:
-        ids: the slots of all texts, with repeats.
-        owners: the place of the text that each belongs to. Same shape.
+        keys: of all texts, with repeats.
         table: what `linear` made of the model.
         count: how many texts there are, at most `MANY`.
 
     Returns:
         Shape (count,); 0 for a text without a slot.
     """
-    keys, counts = _counted(owners << np.uint32(BITS) | ids)
+    keys, counts = _counted(keys)
     parts = table.take(keys & _MASK, axis=0)  # A seventh of what table[...] takes.
     repeated = np.flatnonzero(counts > 1)
     factors = (1.0 + np.log(counts[repeated])).astype(np.float32)

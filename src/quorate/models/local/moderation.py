@@ -145,8 +145,8 @@ class LocalModeration:
     def _linear(self, plain: Sequence[str], tokens: Sequence[Sequence[str]]) -> Floats:
         """What the n-grams say of normalised windows with these words, without the bias. Shape (len(plain),)."""
         found = np.zeros(len(plain), dtype=np.float32)
-        for ids, owners in (features.char_ids_each(plain), features.word_ids_each(tokens)):
-            found += features.margins(ids, owners, table=self._table, count=len(plain))
+        for keys in (features.char_keys(plain), features.word_keys(tokens)):
+            found += features.margins(keys, table=self._table, count=len(plain))
         return found
 
     def over(self, score: float, windows: int) -> float:

@@ -117,7 +117,15 @@ class Vectors:
             for token in tokens:
                 row[place[token]] += 1
         found = counts @ self.words(list(place))
-        return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9), dtype=np.float32)
+        return _unit(found)
+
+    def summed(self, texts: Sequence[Sequence[str]]) -> Floats:
+        """The vectors of many short texts that share most of their words. Shape (len(texts), dim)."""
+        place = {token: at for at, token in enumerate(dict.fromkeys(chain.from_iterable(texts)))}
+        rows, found = self.words(list(place)), np.zeros((len(texts), self.dim), np.float32)
+        for tokens, total in zip(texts, found, strict=True):
+            rows.take([place[token] for token in tokens], axis=0).sum(axis=0, out=total)
+        return _unit(found)
 
     def words(self, tokens: Sequence[str]) -> Floats:
         """The vector of each word, longer the more it says of a sentence. Shape (len(tokens), dim).
@@ -139,9 +147,9 @@ class Vectors:
             )
         return found
 
-    def knows(self, token: str) -> bool:
-        """Whether a word of a normalised text stands in the table itself."""
-        return bool(self._places(codes_of([token]))[1][0])
+    def knows(self, tokens: Sequence[str]) -> NDArray[np.bool_]:
+        """Which words of a normalised text stand in the table itself. Shape (len(tokens),)."""
+        return self._places(codes_of(tokens))[1]
 
     def _places(self, codes: Keys) -> tuple[Places, NDArray[np.bool_]]:
         places = np.minimum(np.searchsorted(self._keys, codes), len(self._keys) - 1)
@@ -177,6 +185,10 @@ class Vectors:
 def _shipped() -> Vectors:
     """The package's own, read once for all checks of a process."""
     return Vectors._read(None)
+
+
+def _unit(rows: Floats) -> Floats:
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9), dtype=np.float32)
 
 
 def codes_of(tokens: Sequence[str]) -> Keys:
