@@ -133,7 +133,8 @@ def word_keys(texts: Sequence[Sequence[str]]) -> Ids:
     pairs = (single[:-1] * _PRIME ^ single[1:]) * _MIX
     inside = owner[:-1] == owner[1:]
     both = np.concatenate([single * _MIX, pairs[inside]])
-    return (both ^ (both >> np.uint32(16))) & _MASK | np.concatenate([owner, owner[:-1][inside]])
+    keys: Ids = (both ^ (both >> np.uint32(16))) & _MASK | np.concatenate([owner, owner[:-1][inside]])
+    return keys
 
 
 def stemmed(tokens: Sequence[str]) -> list[str]:
@@ -238,7 +239,7 @@ def margins(keys: Ids, *, table: Floats, count: int) -> Floats:
     some = np.diff(starts, append=len(keys)) > 0
     found = np.zeros((count, 2), dtype=np.float32)
     found[some] = np.add.reduceat(parts, starts[some], axis=0)
-    return found[:, 1] / np.maximum(np.sqrt(found[:, 0]), np.float32(1e-9))
+    return np.asarray(found[:, 1] / np.maximum(np.sqrt(found[:, 0]), 1e-9), dtype=np.float32)
 
 
 class Lexicon:

@@ -147,7 +147,7 @@ class Vectors:
             )
         return found
 
-    def knows(self, tokens: Sequence[str]) -> NDArray[np.bool_]:
+    def known(self, tokens: Sequence[str]) -> NDArray[np.bool_]:
         """Which words of a normalised text stand in the table itself. Shape (len(tokens),)."""
         return self._places(codes_of(tokens))[1]
 
