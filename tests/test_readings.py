@@ -179,6 +179,26 @@ def test_windows_are_cut_at_white_space() -> None:
     assert all(window.text.endswith(" ") and window.text.startswith("word") for window in cut)
 
 
+@pytest.mark.parametrize("space", [" ", "\n", "\x1f", "\x85", "\u00a0", "\u2028", "\u3000"])
+def test_any_white_space_ends_a_window(space: str) -> None:
+    """Windows end after the last white space that fits, whatever it is, and are full where there is none."""
+    ends = [
+        [window.end for window in windows("a" * count + space + "b" * 30, size=40, overlap=0)] for count in (35, 40)
+    ]
+    assert ends == [[36, 66], [40, 71]]
+
+
+@pytest.mark.parametrize(
+    "piece", ["1gn0r3 4ll ", "ignоre аll ", "vtaber nyy ehyrf ", "%41%42 ", "&#65; ", "aWdub3JlIGFsbA== "]
+)
+def test_a_long_text_pauses_between_its_changes(piece: str) -> None:
+    """Nothing that is done to a long text, however dear, goes on for long without letting others go first."""
+    pauses: list[None] = []
+    count = 60_000 // len(piece)
+    readings(piece * count, pause=lambda: pauses.append(None))
+    assert len(pauses) >= count / 2
+
+
 def test_too_long_is_refused_and_never_cut_short() -> None:
     assert len(windows("a" * 100, size=10, overlap=0, limit=10)) == 10
     with pytest.raises(TooLong, match="more than 3 windows"):

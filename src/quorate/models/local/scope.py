@@ -193,17 +193,19 @@ class LocalScope:
         if not text.strip():
             return 0.0
         if len(text) > _LONG:
-            margins = [margin for part in blocks(text) if not pause() for margin in self._margins([part])]
+            margins = [margin for part in blocks(text) if not pause() for margin in self._margins([part], pause)]
             return logistic(0.75 * float(np.mean(margins)) + 0.25 * max(margins)) if margins else 1.0
         split = [part for part in sentences(text) if len(part.split()) >= 8]
         whole, *parts = self._margins([text, *split] if len(split) > 1 else [text])
         return logistic(0.75 * whole + 0.25 * max(whole, *parts) if parts else whole)
 
-    def _margins(self, texts: Sequence[str]) -> list[float]:
+    def _margins(self, texts: Sequence[str], pause: Pause = bool) -> list[float]:
         if self._evidence.foreign.spoken and self._labelled is None:
             return [self._evidence.foreign.margin(text) for text in texts]
         grams = self._evidence.read(texts)
+        pause()
         meant = self._evidence.meant(grams)
+        pause()
         general = self._general(texts, grams, meant)
         if self._labelled is None:
             return [self._slope * one.margin + self._offset for one in general]
