@@ -222,9 +222,10 @@ def _readable(raw: bytes, otherwise: str) -> str:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
         return otherwise
+    if not "".join(text.split()).isprintable():
+        return otherwise
     wordlike = sum(char.isalpha() or char.isspace() for char in text)
-    printable = all(char.isprintable() or char.isspace() for char in text)
-    return text if printable and wordlike * 10 >= len(text) * 7 else otherwise
+    return text if wordlike * 10 >= len(text) * 7 else otherwise
 
 
 def _from_hex(match: re.Match[str]) -> str:
