@@ -146,8 +146,6 @@ def test_a_text_is_a_conversation() -> None:
 def test_lone_surrogates_are_replaced_for_checks_and_answerer_alike() -> None:
     """What no wire can carry becomes U+FFFD once, before anybody reads it; whole characters stay."""
     call = {"id": "c\ud800", "function": {"name": "n\udc00", "arguments": "\ud83d\ude00"}}
-    far = "é" * 40_000
-    assert Conversation.of(f"{far}\ud800{far}").question == f"{far}\ufffd{far}"
     for source in ("a\ud800b", [user("a\ud800b")], [user([{"type": "text", "text": "a\ud800b"}])]):
         [part] = Conversation.of(source).parts
         assert (part.text, part.message and part.message.content) == ("a\ufffdb", "a\ufffdb")

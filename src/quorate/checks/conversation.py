@@ -13,7 +13,6 @@ from quorate.models import Message, ToolCall
 
 Origin = Literal["system", "customer", "assistant", "tool", "retrieved"]
 
-_PIECE = 16_384
 _ROLES: Mapping[str, Origin] = {
     "system": "system",
     "developer": "system",
@@ -264,9 +263,7 @@ def _whole(text: str) -> str:
     if text.isascii():
         return text
     try:
-        # On the event loop: a tenth of what UTF-8 takes, and in pieces no memory that is new to the process.
-        for at in range(0, len(text), _PIECE):
-            text[at : at + _PIECE].encode("utf-32-le")
+        text.encode("utf-32-le")  # On the event loop, and a tenth of what UTF-8 takes.
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
