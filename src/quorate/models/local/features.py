@@ -93,6 +93,9 @@ def char_keys(texts: Sequence[str]) -> Ids:
     owner = _owners([len(text) + 2 for text in texts])
     found = [np.zeros(0, np.uint32)]
     for length, grams in _grams(codes):
+        if len(texts) == 1:
+            found.append(grams)
+            continue
         # No n-gram reaches from one text into the next.
         inside = owner[: len(grams)] == owner[length - 1 :]
         found.append((grams | owner[: len(grams)])[inside])
