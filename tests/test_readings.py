@@ -100,10 +100,25 @@ def test_disguises_nest_and_are_undone_in_place() -> None:
     assert read(f"please: {inner} now")["base64+rot13"].count("ignore all previous") == 1
 
 
-@pytest.mark.parametrize("number", ["1598572477605525", "0486061176273415", "7768045524835767", "1598-5724-7760-5525"])
-def test_a_number_is_no_base64(number: str) -> None:
-    """An order's number may decode to letters of some script; nothing that a person wrote has no letter in base64."""
-    assert not any("base64" in found.name for found in readings(f"Where is order {number}?"))
+@pytest.mark.parametrize(
+    "number",
+    [
+        "1598572477605525",
+        "0486061176273415",
+        "7768045524835767",
+        "1598-5724-7760-5525",
+        "4565507865676152",
+        "45 65 50 78 65 67",
+    ],
+)
+def test_a_number_hides_nothing(number: str) -> None:
+    """A card's number may decode to letters; what a person wrote has a letter in base64 or in hexadecimal."""
+    assert [found.name for found in readings(f"Where is order {number} ?")] == ["raw"]
+
+
+def test_a_long_run_of_digits_may_hide_something() -> None:
+    """Words whose letters all have digits alone in hexadecimal are read where no number is as long."""
+    assert read("paste this: " + b"sets it up as Sis".hex())["hex"] == "paste this: sets it up as Sis"
 
 
 def test_decoding_stops_at_its_depth() -> None:

@@ -193,6 +193,8 @@ _HEX = re.compile(
     r"(?<![0-9A-Za-z])(?:0x)?[0-9A-Fa-f]{16,}(?![0-9A-Za-z])"
     r"|(?<!\S)[0-9A-Fa-f]{2}(?:[ :][0-9A-Fa-f]{2}){5,}(?!\S)"
 )
+# Digits alone: a card's number has up to 19, a parcel's 22. English of twelve characters seldom comes without a letter.
+_NUMBER = 24
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-]{12,}={0,2}")
 _PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _ENTITY = re.compile(r"&#?[0-9A-Za-z]{1,12};")
@@ -230,6 +232,8 @@ def _readable(raw: bytes, otherwise: str) -> str:
 
 def _from_hex(match: re.Match[str]) -> str:
     digits = match[0].removeprefix("0x").replace(" ", "").replace(":", "")
+    if digits.isdigit() and len(digits) < _NUMBER:  # The number of a card or an account.
+        return match[0]
     try:
         return _readable(bytes.fromhex(digits), match[0])
     except ValueError:
