@@ -1,4 +1,4 @@
-"""The local moderation classifier: n-grams and a small network; `docs/cards/moderation.md` says how well it does."""
+"""The local moderation classifier: n-grams, a small network and a context reader; `docs/cards/moderation.md` says how well it does."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -8,6 +8,7 @@ import numpy as np
 
 from quorate.errors import UsageError
 from quorate.models.local import features
+from quorate.models.local.context import Context
 from quorate.models.local.features import Floats
 from quorate.models.local.vectors import Vectors
 from quorate.models.local.weights import REMEDY, WEIGHTS, Scored, Weights, logistic, read_weights
@@ -17,6 +18,7 @@ LONGEST = 96
 """Words of a window that the network reads; a window of 320 characters has fewer unless it is made to have more."""
 LENGTH = 0.1
 """How much the log-odds of a text fall for each doubling of its windows: the highest of many is high by chance."""
+_CONTEXT = "context_"
 _MEANING = np.float32(8.0)
 """Length of a window's vector beside its words', which are about 1 long."""
 
@@ -76,13 +78,17 @@ class LocalModeration:
         self._vectors = vectors
         self._idf = weights.numbers("idf")
         self._slots = weights.numbers("slots")
-        self._reader = Reader({name: weights.numbers(name) for name in weights.arrays if name not in ("idf", "slots")})
+        names = [name for name in weights.arrays if name not in ("idf", "slots")]
+        self._reader = Reader({name: weights.numbers(name) for name in names})
+        told = {name.removeprefix(_CONTEXT): weights.numbers(name) for name in names if name.startswith(_CONTEXT)}
+        self._context = Context(told)
         self._out = weights.numbers("out")
         self._kinds = weights.numbers("kinds")
         if len(self._kinds) != len(HARMS) or len(self._slots) != features.SIZE:
             raise ValueError("kinds or slots differ in number")
         scalars = weights.numbers("scalars").tolist()
-        self._bias, self._share, self._slope, self._offset, self.threshold = scalars[:5]
+        self._bias, *self._shares = scalars[:4]
+        self._slope, self._offset, self.threshold = scalars[4:7]
 
     @classmethod
     def load(cls, path: Path | None = None) -> "LocalModeration":
@@ -112,9 +118,11 @@ class LocalModeration:
         if not tokens:
             return Scored(0.0, "none")
         linear = self._linear(plain, tokens)
-        seen, meaning = self._reader.read(self._vectors.words(tokens[:LONGEST]))
+        vectors = self._vectors.words(tokens[:LONGEST])
+        seen, meaning = self._reader.read(vectors)
         network = float(self._out[:-1] @ seen) + float(self._out[-1])
-        margin = (1.0 - self._share) * linear + self._share * network
+        parts = zip(self._shares, (linear, network, self._context.margin(vectors)), strict=True)
+        margin = sum(share * part for share, part in parts)
         score = logistic(self._slope * margin + self._offset)
         if score < self.threshold / 2:
             return Scored(score, "none")
