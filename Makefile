@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo serve test check lint bench clients clean
+.PHONY: demo serve test check lint bench clients peers clean
 
 demo: .venv/run
 	@$(BIN)/quorate demo
@@ -38,6 +38,15 @@ clients: .venv-clients/.complete
 	@npm install --prefix .venv-clients --no-audit --no-fund --no-package-lock --silent
 	@touch $@
 
+peers: .venv-peers/.complete
+
+.venv-peers/.complete: benchmarks/peers/requirements.txt scripts/python_version.py
+	@$(PYTHON) scripts/python_version.py
+	@rm -f $@
+	@$(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --requirement $<
+	@touch $@
+
 .venv/python:
 	@$(PYTHON) scripts/python_version.py
 	@$(PYTHON) -m venv .venv
@@ -56,4 +65,4 @@ clients: .venv-clients/.complete
 	@touch $@ .venv/run .venv/serve
 
 clean:
-	rm -rf .venv .venv-clients build dist
+	rm -rf .venv .venv-clients .venv-peers build dist

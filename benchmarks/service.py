@@ -1,4 +1,4 @@
-"""The service beside a bare proxy: `python -m benchmarks.service [--audit strict async] [--target NAME COMMAND] [...]`.
+"""The service beside a bare proxy: `python -m benchmarks.service [--audit strict async] [--peers] [...]`.
 
 Every request is two LLM checks and an upstream answer. The service has one CPU; the load generator and the stand-in
 model server share the other. Targets take turns within each round, each measurement in a fresh process. What is
@@ -12,62 +12,23 @@ import argparse
 import json
 import math
 import os
-import shlex
 import sqlite3
 import statistics
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.processes import Running, running, two_cpus
+from benchmarks.processes import Running, two_cpus
 from benchmarks.raw_http import percentile
+from benchmarks.targets import MISSING, PEERS, Target, peers
 from quorate.testing.standin import SpawnedStandIn, spawn_standin
 
 BASELINE = "baseline"
 STRICT, ASYNC = "quorate-strict", "quorate-async"
 CONFIG = Path(__file__).with_name("service.toml")
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A service to measure.
-
-    Attributes:
-        name: how the table calls it.
-        command: what starts it. `{python}` is this interpreter, `{upstream}` the stand-in's base URL, `{config}` the
-            config file with `{upstream}` filled in. With `{port}` it is told a port and is ready when that can be
-            connected to; without, it prints one line of JSON with host and port.
-        config: the config's template, or None.
-        model: what clients ask for; the upstream knows it as "answer".
-        key: what clients send as their API key; one with a config is given its own.
-        more: lines for the end of the config.
-    """
-
-    name: str
-    command: str
-    config: Path | None = None
-    model: str = "answer"
-    key: str = ""
-    more: str = ""
-
-    @contextmanager
-    def start(self, upstream: str, *, cpu: int | None) -> Iterator[tuple[Running, str, Path]]:
-        """Run it in a folder of its own, so that what it stores is new and goes with it; gives the key to ask with."""
-        with tempfile.TemporaryDirectory() as folder:
-            config, key = Path(folder) / "quorate.toml", self.key
-            if self.config is not None:
-                text = self.config.read_text(encoding="utf-8").replace("{upstream}", upstream)
-                config.write_text(f"{text}{self.more}\n")
-                make = [sys.executable, "-m", "quorate", "keys", "create", "bench", "--config", str(config), "--json"]
-                key = json.loads(subprocess.run(make, stdout=subprocess.PIPE, check=True).stdout)["secret"]
-            command = self.command.replace("{upstream}", upstream).replace("{config}", shlex.quote(str(config)))
-            with running(command, cpu=cpu) as process:
-                yield process, key, Path(folder) / "quorate.db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +104,7 @@ class Bench:
             found = load(process, target, job, run_s=self.run_s, seed=round_, cpu=other, key=key)
             after = refused_after_ms(store) if store.exists() else []
         wrong = {key: found[key] for key in ("wrong", "cut") if found[key]}
-        if wrong or set(found["statuses"]) != {"200"}:
+        if wrong or not set(found["statuses"]) <= {"200", str(target.refusal[0])}:
             raise SystemExit(
                 f"{target.name}, {job.title}: {wrong} of {found['requests']}, statuses {found['statuses']}"
             )
@@ -201,6 +162,7 @@ def load(
     command += ["--run-s", str(run_s), *(["--stream"] if job.stream else [])]
     command += [] if cpu is None else ["--cpu", str(cpu)]
     command += ["--key", key] if key else []
+    command += ["--refusal", str(target.refusal[0]), target.refusal[1]]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -236,7 +198,7 @@ def table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 values = compared(by[target], by[BASELINE], how)
                 value = statistics.median(values)
                 over = statistics.median(mine - by[BASELINE][round_] for round_, mine in by[target].items())
-                judged = bound is not None and target != BASELINE
+                judged = bound is not None and target not in (BASELINE, *PEERS)
                 lines.append(
                     {
                         "job": job,
@@ -261,7 +223,7 @@ def show(lines: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
         ratio = f"x{line['compared']:5.2f}   " if line["how"] == "ratio" else f"{line['over_baseline']:+9.2f}"
         end = "" if line["reached"] is None else f"  {line['goal']:6} {'reached' if line['reached'] else 'MISSED'}"
         print(
-            f"{line['job']:15} {line['figure']:28} {line['target']:10} {line['median']:9.2f}  {ratio} "
+            f"{line['job']:15} {line['figure']:28} {line['target']:14} {line['median']:9.2f}  {ratio} "
             f"({line['spread'][0]:.2f}..{line['spread'][1]:.2f}){end}"
         )
     for job in dict.fromkeys(row["job"] for row in rows):
@@ -274,8 +236,8 @@ def show(lines: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
             busy = ", ".join(f"{key[:-5]} {statistics.median(r[key] for r in mine):.0f} %" for key in BUSY)
             if not math.isnan(after := statistics.median(row["after_p50"] for row in mine)):
                 p99 = statistics.median(row["after_p99"] for row in mine)
-                print(f"  {job:15} {target:10} refused after the deciding check, ms: p50 {after:.1f}, p99 {p99:.1f}")
-            print(f"  {job:15} {target:10} CPU busy: {busy}; {sum(row['requests'] for row in mine)} requests")
+                print(f"  {job:15} {target:14} refused after the deciding check, ms: p50 {after:.1f}, p99 {p99:.1f}")
+            print(f"  {job:15} {target:14} CPU busy: {busy}; {sum(row['requests'] for row in mine)} requests")
 
 
 BUSY = ("server_busy", "load_busy")
@@ -289,6 +251,7 @@ def main() -> None:
     parser.add_argument("--loop", default="asyncio", choices=("asyncio", "uvloop"), help="of the baseline")
     parser.add_argument("--quorate", metavar="CONFIG", type=Path, default=CONFIG, help="the template of its config")
     parser.add_argument("--audit", nargs="*", choices=("strict", "async"), default=["strict"], help="of the service")
+    parser.add_argument("--peers", action="store_true", help="NeMo Guardrails and LiteLLM too (make peers)")
     parser.add_argument("--target", nargs=2, action="append", metavar=("NAME", "COMMAND"), default=[])
     parser.add_argument("--key", default="", help="API key that clients send")
     parser.add_argument("--json", metavar="FILE")
@@ -297,7 +260,14 @@ def main() -> None:
     baseline = f"{{python}} -m benchmarks.service_baseline --upstream {{upstream}} --loop {args.loop}"
     targets = [Target(BASELINE, baseline)]
     serve = "{python} -m quorate serve --config {config} --port 0 --json"
-    targets += [Target(f"quorate-{audit}", serve, args.quorate, more=f'audit = "{audit}"') for audit in args.audit]
+    targets += [
+        Target(f"quorate-{audit}", serve, args.quorate, keyed=True, more=f'audit = "{audit}"') for audit in args.audit
+    ]
+    if args.peers:
+        others = peers()
+        targets += others
+        if not others:
+            print(MISSING, file=sys.stderr)
     targets += [Target(name, command, key=args.key) for name, command in args.target]
     own, other = two_cpus()
     with spawn_standin(cpu=other, seed=0) as server:

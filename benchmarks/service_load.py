@@ -3,13 +3,14 @@
 A process of its own: several hundred clients in a closed loop send honest messages and attacks (which carry the
 stand-in model server's marker), no two alike. It prints one line of JSON: requests a second, what the service's
 processes used in the same window, and milliseconds to the first byte of content, to the last, and to a refusal. A
-reply is wrong if an attack was answered, an honest message refused, or a stream ended without its [DONE].
+reply is wrong if an attack was answered, an honest message got no answer, or a stream ended without its [DONE].
 """
 
 import argparse
 import asyncio
 import json
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -18,8 +19,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks.raw_http import Draw, Reply, Window, closed_loop, percentile, pin, post
+from quorate.testing.standin.profiles import REPLY
 
 MARK = " [[flag:threat]]"
+ANSWERED = REPLY.split()[0].encode()
+"""What stands in every answer of the upstream, streamed or not, and in no refusal."""
+Refusal = tuple[int, str]
+"""Its status, and what stands in its body (a regular expression): services refuse in different words."""
+OURS: Refusal = (200, "content_filter")
 SHARES = {"p50": 0.5, "p99": 0.99}
 
 
@@ -38,11 +45,12 @@ def messages(
     return draw
 
 
-def right(kind: str, reply: Reply, stream: bool) -> bool:
-    """Whether a reply with status 200 is what this kind of message must get, whole."""
-    refused = b"content_filter" in reply.body
-    whole = reply.body.endswith(b"data: [DONE]\n\n") if stream else reply.body.rstrip().endswith(b"}")
-    return whole and refused == (kind == "attack")
+def right(kind: str, reply: Reply, *, stream: bool, refusal: Refusal = OURS) -> bool:
+    """Whether a reply is what this kind of message must get, whole."""
+    end = b"data: [DONE]" if stream and reply.status == 200 else b"}"
+    refused, answered = re.search(refusal[1].encode(), reply.body) is not None, ANSWERED in reply.body
+    as_asked = (refusal[0], True, False) if kind == "attack" else (200, False, True)
+    return reply.body.rstrip().endswith(end) and (reply.status, refused, answered) == as_asked
 
 
 def spread(seconds: Iterable[float]) -> dict[str, float]:
@@ -50,15 +58,15 @@ def spread(seconds: Iterable[float]) -> dict[str, float]:
     return {name: percentile(milliseconds, share) for name, share in SHARES.items()}
 
 
-def summary(window: Window, *, stream: bool) -> dict[str, Any]:
+def summary(window: Window, *, stream: bool, refusal: Refusal = OURS) -> dict[str, Any]:
     """What the window shows, flat but for statuses and percentiles."""
-    good = [(kind, reply) for kind, reply in window.replies if reply.status == 200]
+    good = [(kind, reply) for kind, reply in window.replies if reply.status in (200, refusal[0])]
     honest = [reply for kind, reply in good if kind == "honest"]
     attacks = [reply for kind, reply in good if kind == "attack"]
     return {
         "requests": len(window.replies),
         "statuses": dict(Counter(str(reply.status) for _, reply in window.replies)),
-        "wrong": sum(not right(kind, reply, stream) for kind, reply in good),
+        "wrong": sum(not right(kind, reply, stream=stream, refusal=refusal) for kind, reply in good),
         "cut": window.cut,
         "per_s": len(good) / window.took_s,
         "cpu_ms": 1000 * window.cpu_s / max(1, len(good)),
@@ -80,6 +88,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--attacks", type=float, default=0.2, help="share of attacks (default 0.2)")
     parser.add_argument("--stream", action="store_true")
+    parser.add_argument("--refusal", nargs=2, metavar=("STATUS", "PATTERN"), default=OURS)
     parser.add_argument("--warm-s", type=float, default=1.0)
     parser.add_argument("--think-s", type=float, default=0.0, help="a client's mean time between two requests")
     parser.add_argument("--run-s", type=float, default=4.0)
@@ -104,7 +113,8 @@ def main() -> None:
             run_s=args.run_s,
         )
     )
-    print(json.dumps(summary(window, stream=args.stream)))
+    refusal = (int(args.refusal[0]), args.refusal[1])
+    print(json.dumps(summary(window, stream=args.stream, refusal=refusal)))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The front door with output checks: the answer is held whole until all have passed it; a refusal tells nothing."""
 
+import gc
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -312,3 +314,20 @@ async def test_enforced_and_observed_output_checks_side_by_side() -> None:
     assert [(row.check, row.would) for row in decision.verdicts[2:]] == [("leak", None), ("links", "block")]
     gated = door(out("links", Rule(FLAG), mode="observe"), answerer=Speaker(effects="gated"))
     assert (await asked(gated))[1].decision == "admit"
+
+
+@pytest.mark.parametrize("output", [(), ("enforce",), ("observe",)])
+@pytest.mark.parametrize("threat", [PASS, FLAG, ABSTAIN, ModelUnavailable("down")])
+async def test_a_message_that_is_done_waits_for_no_garbage_collector(threat: Any, output: tuple[Any, ...]) -> None:
+    """No cycle holds its texts: the last name that is dropped frees them."""
+    checks = [out("links", Rule(PASS, 0.1), mode=mode) for mode in output]
+    guarded = door(*checks, threat=Rule(threat, 0.15))
+    gc.disable()
+    try:
+        async with guarded.respond("Hi") as response:
+            assert [piece async for piece in response]
+        seen = [weakref.ref(response), weakref.ref(response.run)]
+        del response
+        assert [left() for left in seen] == [None, None]
+    finally:
+        gc.enable()

@@ -25,7 +25,7 @@ from quorate.checks.judges import (
     recent,
     sentences_at,
 )
-from quorate.checks.readings import WINDOW_SIZE, TooLong
+from quorate.checks.windows import WINDOW_SIZE, TooLong
 from quorate.engine import clock, fan_out
 from quorate.errors import BadReply, ModelUnavailable
 from quorate.events import branch

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quorate.checks.readings import readings, windows
+from quorate.checks.readings import readings
+from quorate.checks.windows import windows
 from quorate.errors import UsageError
 from quorate.models.local import THREATS, WEIGHTS, LocalScope, LocalThreat, Scored, features
 

@@ -182,7 +182,7 @@ def test_texts_together_score_what_each_scores_alone(
         assert np.allclose(fitted._margins(texts), alone, atol=1e-4)
     pauses: list[None] = []
     plants.score("my ficus came dead. " * 1000, pause=lambda: pauses.append(None))
-    assert len(pauses) > 10
+    assert len(pauses) >= 3 * 20
 
 
 def test_labels_tell_apart_what_they_name(lesson: tuple[LocalScope, Taught, Any]) -> None:

@@ -35,7 +35,7 @@ def test_texts_that_mean_the_same_are_near(text: str, like: str, unlike: str) ->
 
 def test_a_misspelt_word_is_near_the_right_one() -> None:
     """A word that the table does not know is put together from its parts."""
-    assert not TABLE.knows("adressbookk") and TABLE.knows("address")
+    assert TABLE.known(["adressbookk", "address"]).tolist() == [False, True]
     assert near("warehousse", "warehouse") > near("warehousse", "kitten")
 
 
@@ -52,6 +52,8 @@ def test_a_text_is_the_sum_of_its_words() -> None:
     total = TABLE.words(tokens).sum(axis=0)
     assert np.allclose(TABLE.of(text), total / np.linalg.norm(total), atol=1e-5)
     assert np.allclose(TABLE.of(text), TABLE.pooled(tokens))
+    both = TABLE.summed([tokens, [], tokens[:2]])
+    assert np.allclose(both, np.stack([TABLE.pooled(some) for some in (tokens, [], tokens[:2])]), atol=1e-6)
     assert np.linalg.norm(TABLE.of(text)) == pytest.approx(1, abs=1e-5)
 
 

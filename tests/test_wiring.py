@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from quorate import wiring
@@ -24,6 +26,7 @@ from quorate.models import Message, Prompt, Reply
 from quorate.settings import Settings, check_settings, load_settings
 from quorate.telemetry import JsonLog
 from quorate.testing import StandIn
+from quorate.wiring.builder import _commonest
 
 HELLO = Prompt((Message("user", "hello"),))
 CONFIG = """
@@ -377,3 +380,12 @@ async def test_inside_a_loaded_app_linear_algebra_uses_one_thread() -> None:
         async with wiring.load():
             assert set(threads()) == {1}
         assert threads() == before
+
+
+@given(st.lists(st.sampled_from([None, "German", "French"]), min_size=1))
+def test_the_commonest_language_is_known_before_all_is_read(found: list[str | None]) -> None:
+    """No more is looked at than can still change what is commonest; among equals it is the first."""
+    left = iter(found)
+    assert _commonest(left, of=len(found)) == Counter(found).most_common(1)[0][0]
+    if len(set(found)) == 1:
+        assert len(list(left)) == len(found) - (len(found) // 2 + 1)

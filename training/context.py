@@ -173,7 +173,9 @@ def fit(begun: Net, some: Lesson, keep: Flags, *, wrong: Flags, weight: Floats, 
         seed: for the order of texts, and the teachers' start.
     """
     chosen = np.flatnonzero(keep)
-    answers = [_taught(some.said[chosen], wrong[chosen], weight[chosen], seed + one)(some.said) for one in range(TEACHERS)]
+    answers = [
+        _taught(some.said[chosen], wrong[chosen], weight[chosen], seed + one)(some.said) for one in range(TEACHERS)
+    ]
     torch.manual_seed(seed)
     net = Net(some.table, some.said.shape[1])
     net.load_state_dict(begun.state_dict())

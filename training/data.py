@@ -11,7 +11,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from quorate.checks.readings import readings, windows
+from quorate.checks.readings import readings
+from quorate.checks.windows import windows
 from quorate.models.local import features
 from quorate.models.local.features import Floats, Ids, Lexicon
 

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 from torch.nn import functional
 
-from quorate.checks.readings import windows
+from quorate.checks.windows import windows
 from quorate.models.local import features
 from quorate.models.local.features import Floats, Lexicon
 from quorate.models.local.moderation import HARMS, LONGEST

@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
-from quorate.checks.readings import windows
+from quorate.checks.windows import windows
 from quorate.models.local.moderation import HARMS, LENGTH, LocalModeration
 from training import data, moderation
 from training.moderation import Arrays, Begun, Flags, Model, Numbers, Text, Windows

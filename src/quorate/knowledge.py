@@ -14,6 +14,8 @@ from markdown_it import MarkdownIt
 
 from quorate.errors import ConfigError
 
+# What stands inside a paragraph does not matter here.
+_MARKDOWN = MarkdownIt().disable("inline")
 ENOUGH = 0.5
 """A section answers a question when it holds at least this share of the weight of the question's words."""
 
@@ -51,7 +53,7 @@ class Found:
 def sections_of(markdown: str, file: str) -> list[Section]:
     """Cut an article at its headings. Headings inside code blocks are text, as Markdown has it."""
     lines = re.split(r"\r\n?|\n", markdown)  # As Markdown has it: no other character ends a line.
-    tokens = MarkdownIt().parse(markdown)
+    tokens = _MARKDOWN.parse(markdown)
     cuts: list[tuple[int, int, str, str]] = []
     for i, token in enumerate(tokens):
         if token.type == "heading_open" and token.map and token.level == 0:

@@ -238,8 +238,10 @@ class Response:
         rule, policy = self._door.rule, self._door.policy
         if self._answerer is None:
             return Veto(guards, rule=rule, decide_timeout_s=policy.decide_timeout_s, unenforced=True)
-        answer: Branch[Answer] = Branch(ANSWER, self._work, None)
         after = self._door.output_guards
+        # Nothing of ours in it: the run would refer to itself, and wait for the garbage collector.
+        work = partial(_answered, self._answerer, self._conversation, policy.held_bytes if after else None)
+        answer: Branch[Answer] = Branch(ANSWER, work, None)
         return Guarded(
             guards,
             answer,
@@ -249,12 +251,6 @@ class Response:
             unenforced=True,
             output=OutputGuards(after, partial(self._review, after)) if after else None,
         )
-
-    async def _work(self, context: Context, /) -> Answer:
-        if self._answerer is None:
-            raise UsageError("there is no answerer")
-        whole = Whole(context, self._door.policy.held_bytes) if self._door.output_guards else context
-        return await self._answerer.answer(self._conversation, whole)
 
     def _review(self, names: Iterable[str], deltas: Sequence[Any], answer: Answer) -> list[Branch[Verdict]]:
         """The branches of some output checks, on everything of the finished answer that could get out."""
@@ -373,3 +369,8 @@ class Response:
                 return Row(check, "cancelled", None, "none", why, "", "", elapsed_ms)
             case _:
                 return Row(check, "cancelled", None, "none", "still running at the decision", "", "", elapsed_ms)
+
+
+async def _answered(answerer: Answerer, conversation: Conversation, whole: int | None, context: Context, /) -> Answer:
+    """The answer; with a bound for one that is judged whole, in bytes."""
+    return await answerer.answer(conversation, Whole(context, whole) if whole is not None else context)

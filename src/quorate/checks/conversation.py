@@ -260,6 +260,8 @@ def _name(value: Any, where: str) -> str:
 
 def _whole(text: str) -> str:
     """The text without lone surrogates, which no wire can carry: each becomes U+FFFD, for checks and answerer alike."""
+    if text.isascii():
+        return text
     try:
         text.encode("utf-32-le")  # On the event loop, and a tenth of what UTF-8 takes.
     except UnicodeEncodeError:

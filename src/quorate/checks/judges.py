@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from quorate.checks.conversation import Part, Subject
 from quorate.checks.panel import Worst
 from quorate.checks.prompt import Template, data_lines, parse, render
-from quorate.checks.readings import WINDOW_SIZE, TooLong, Window, readings, windows
+from quorate.checks.readings import readings
 from quorate.checks.verdict import Verdict
+from quorate.checks.windows import WINDOW_SIZE, TooLong, Window, windows
 from quorate.engine import Lane, StopFlag, fan_out, in_thread
 from quorate.events import branch
 from quorate.models import Model

@@ -1,4 +1,4 @@
-"""The ways in which a text can be read, and the windows in which it is read.
+"""The ways in which a text can be read.
 
 A check that reads only the raw characters is blind to text that is hidden from it on purpose: invisible
 characters, look-alike letters, base64, rot13. `readings` undoes what can be undone without a key, so that every
@@ -20,21 +20,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from quorate.errors import UsageError
-
 MAX_DEPTH = 3
 MAX_EXPANSION = 4
-WINDOW_SIZE = 320
-WINDOW_OVERLAP = 80
-WINDOW_LIMIT = 400
 
 Pause = Callable[[], object]
-
-
-class TooLong(UsageError):
-    """A text needs more windows than a check is willing to read; it is refused, never truncated."""
-
-    status_hint = 413
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +38,6 @@ class Reading:
     """
 
     name: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A stretch of a text: `text == whole[start:end]`, in characters."""
-
-    start: int
-    end: int
     text: str
 
 
@@ -76,51 +56,11 @@ def readings(text: str, *, pause: Pause = bool) -> tuple[Reading, ...]:
     decoded, kinds = _decoded(plain, pause)
     clear, tricks = _unscrambled(decoded, pause)
     _keep(found, "plain", plain)
-    _keep(found, "tags", _tags(text))
-    _keep(found, "selectors", _selectors(text))
+    _keep(found, "tags", _tags(text, pause))
+    _keep(found, "selectors", _selectors(text, pause))
     _keep(found, "+".join(kinds), decoded)
     _keep(found, "+".join(kinds + tricks), clear)
     return tuple(found)
-
-
-def windows(
-    text: str, *, size: int = WINDOW_SIZE, overlap: int = WINDOW_OVERLAP, limit: int = WINDOW_LIMIT
-) -> tuple[Window, ...]:
-    """Overlapping windows that together cover every character of a text, cut at white space where possible.
-
-    A window holds at most `size` characters and at least three quarters of that (but for the last one); two
-    neighbours share at least `overlap` characters and at most half as many again. An empty text has one window.
-
-    Args:
-        text: what is to be read.
-        size: the most characters of a window.
-        overlap: the fewest characters that neighbours share; less than half of `size`.
-        limit: the most windows.
-
-    Raises:
-        TooLong: the text needs more than `limit` windows.
-        UsageError: the sizes do not fit together.
-    """
-    if size < 1 or overlap < 0 or limit < 1 or 2 * overlap >= size:
-        raise UsageError(f"windows of {size} cannot overlap by {overlap} (take less than half), limit {limit}")
-    cut: list[Window] = []
-    start = 0
-    while True:
-        if len(cut) == limit:
-            raise TooLong(f"a text of {len(text)} characters needs more than {limit} windows")
-        end = min(start + size, len(text))
-        if end < len(text):
-            end = _after_space(text, end - size // 4, end)
-        cut.append(Window(start, end, text[start:end]))
-        if end == len(text):
-            return tuple(cut)
-        back = end - overlap
-        start = _after_space(text, back - overlap // 2, back)
-
-
-def _after_space(text: str, low: int, high: int) -> int:
-    """The place after the last white space of text[low:high], or `high` if there is none."""
-    return next((at for at in range(high, low, -1) if text[at - 1].isspace()), high)
 
 
 def _keep(found: list[Reading], name: str, text: str) -> None:
@@ -147,6 +87,7 @@ _LOOKALIKES = {
 }
 # Upper case that looks like another letter than its lower case does.
 _LOOKALIKES.update({ord("Н"): "H", ord("Η"): "H", ord("Ν"): "N", ord("Μ"): "M", ord("Υ"): "Y", ord("Ρ"): "P"})
+_LIKE = frozenset(map(chr, _LOOKALIKES))
 _FOLD = {**_SMALL_CAPITALS, **_LATIN_LIKE, **_PUNCTUATION}
 # Blocks of enclosed letters that NFKC leaves alone or wraps in brackets.
 _ENCLOSED = ((0x249C, "a"), (0x1F110, "A"), (0x1F150, "A"), (0x1F170, "A"), (0x1F1E6, "A"))
@@ -165,10 +106,16 @@ _SPACED = re.compile(r"(?<![^\W_])[^\W_](?:([ .\-_*|/,~])[^\W_](?:\1[^\W_]){2,})
 
 
 def _plain(text: str, pause: Pause = bool) -> str:
-    chars = {char for piece in _stretches(text, pause) for char in set(piece)}
-    table = {ord(char): to for char in chars if not " " <= char <= "~" and (to := _folded(char)) != char}
+    chars: set[str] = set()
+    for piece in _stretches(text, pause):
+        chars.update(piece)
+    folds: dict[str, str] = {}
+    for char in chars:
+        pause()
+        folds[char] = char if " " <= char <= "~" else _folded(char)
+    table = {ord(char): to for char, to in folds.items() if to != char}
     folded = "".join(piece.translate(table) for piece in _stretches(text, pause)) if table else text
-    if not folded.isascii():
+    if not _LIKE.isdisjoint(folds.values()):
         folded = _sub(_PIECE, _latin_word, folded, pause)
     return _sub(_SPACED, lambda run: run[0].replace(run[1], ""), folded, pause)
 
@@ -186,7 +133,12 @@ def _stretches(text: str, pause: Pause) -> Iterator[str]:
 def _sub(pattern: re.Pattern[str], change: Callable[[re.Match[str]], str], text: str, pause: Pause) -> str:
     if len(text) <= _STRETCH:
         return pattern.sub(change, text)
-    return "".join(pattern.sub(change, piece) for piece in _stretches(text, pause))
+
+    def changed(match: re.Match[str]) -> str:
+        pause()
+        return change(match)
+
+    return "".join(pattern.sub(changed, piece) for piece in _stretches(text, pause))
 
 
 def _folded(char: str) -> str:
@@ -215,14 +167,22 @@ def _latin_word(match: re.Match[str]) -> str:
     return folded if _LETTER.search(word) or folded.isascii() else word
 
 
-def _tags(text: str) -> str:
+def _runs(pattern: re.Pattern[str], text: str, pause: Pause) -> str:
+    """All that a pattern of single characters finds, together."""
+    if text.isascii():
+        return ""
+    pieces = (text[at : at + _STRETCH // 8] for at in range(0, len(text), _STRETCH // 8) if not pause())
+    return "".join(found for piece in pieces for found in pattern.findall(piece))
+
+
+def _tags(text: str, pause: Pause = bool) -> str:
     """What is written in Unicode tag characters, which show as nothing."""
-    return "".join(chr(ord(char) - 0xE0000) for run in _TAGS.findall(text) for char in run)
+    return "".join(chr(ord(char) - 0xE0000) for char in _runs(_TAGS, text, pause))
 
 
-def _selectors(text: str) -> str:
+def _selectors(text: str, pause: Pause = bool) -> str:
     """Bytes smuggled as variation selectors, as UTF-8. An emoji's own selector decodes to nothing."""
-    codes = (ord(char) for run in _SELECTORS.findall(text) for char in run)
+    codes = map(ord, _runs(_SELECTORS, text, pause))
     raw = bytes(code - 0xFE00 if code <= 0xFE0F else code - 0xE0100 + 16 for code in codes)
     return "".join(char for char in raw.decode("utf-8", "ignore") if char.isprintable())
 
@@ -233,6 +193,8 @@ _HEX = re.compile(
     r"(?<![0-9A-Za-z])(?:0x)?[0-9A-Fa-f]{16,}(?![0-9A-Za-z])"
     r"|(?<!\S)[0-9A-Fa-f]{2}(?:[ :][0-9A-Fa-f]{2}){5,}(?!\S)"
 )
+# Digits alone: a card's number has up to 19, a parcel's 22. English of twelve characters seldom comes without a letter.
+_NUMBER = 24
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-]{12,}={0,2}")
 _PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _ENTITY = re.compile(r"&#?[0-9A-Za-z]{1,12};")
@@ -262,13 +224,16 @@ def _readable(raw: bytes, otherwise: str) -> str:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
         return otherwise
+    if not "".join(text.split()).isprintable():
+        return otherwise
     wordlike = sum(char.isalpha() or char.isspace() for char in text)
-    printable = all(char.isprintable() or char.isspace() for char in text)
-    return text if printable and wordlike * 10 >= len(text) * 7 else otherwise
+    return text if wordlike * 10 >= len(text) * 7 else otherwise
 
 
 def _from_hex(match: re.Match[str]) -> str:
     digits = match[0].removeprefix("0x").replace(" ", "").replace(":", "")
+    if digits.isdigit() and len(digits) < _NUMBER:  # The number of a card or an account.
+        return match[0]
     try:
         return _readable(bytes.fromhex(digits), match[0])
     except ValueError:
@@ -331,6 +296,8 @@ _COMMON = {way: (frozenset(map(undo, _PAIRS)), frozenset(map(undo, _WORDS))) for
 _LEET = str.maketrans("013456789@$!|+€", "oieasgtbgasiite")
 _LEET_L = str.maketrans("013456789@$!|+€", "oleasgtbgaslite")
 _LEET_SIGNS = frozenset("013456789@$!|+€")
+# A word that has one.
+_LEETED = re.compile(r"(?<!\S)[^\s013456789@$!|+€]*+\S+")
 _ORDINALS = frozenset(("st", "nd", "rd", "th", "am", "pm", "k", "h", "x", "d", "g"))
 # Bounded: what is done to a chunk is done in single calls, which let no other thread run.
 _CHUNK = re.compile(r"(?:\S{1,400}\s*){1,8}")
@@ -355,7 +322,7 @@ def _english_word(word: str) -> float:
 
 def _unscrambled(text: str, pause: Pause = bool) -> tuple[str, list[str]]:
     """The text with every stretch of it turned into English that rot13, reversing or leet had hidden."""
-    plain = text if all(map(_LEET_SIGNS.isdisjoint, _stretches(text, pause))) else _sub(_WORD, _unleet, text, pause)
+    plain = text if all(map(_LEET_SIGNS.isdisjoint, _stretches(text, pause))) else _sub(_LEETED, _unleet, text, pause)
     used: list[str] = []
     last = ""
 
@@ -384,7 +351,7 @@ def _unscrambled(text: str, pause: Pause = bool) -> tuple[str, list[str]]:
 
 def _unleet(match: re.Match[str]) -> str:
     word = match[0]
-    if _LEET_SIGNS.isdisjoint(word) or _LETTER.search(word) is None:
+    if _LETTER.search(word) is None:
         return word
     # Digits at the end of a word are a number or a date far more often than letters; signs there are punctuation.
     core = word.rstrip("!|+.,;:?)]}\"'")

@@ -7,6 +7,7 @@ hundred calls in flight they cost more than the calls' own bookkeeping. A run ne
 import asyncio
 import heapq
 import itertools
+import math
 from contextvars import Context
 from types import TracebackType
 from typing import Protocol, Self
@@ -29,19 +30,20 @@ class Alarm:
         held: set no timer until `release`, while many times are given.
     """
 
-    __slots__ = ("_context", "_entries", "_handle", "_held", "_loop")
+    __slots__ = ("_context", "_entries", "_handle", "_held", "_loop", "_set_s")
 
     def __init__(self, context: Context, *, held: bool = False) -> None:
         self._loop = asyncio.get_running_loop()
         self._context = context
         self._entries: list[tuple[float, int, Sleeper]] = []
-        self._handle: asyncio.TimerHandle | None = None
+        self._handle: asyncio.Handle | None = None
+        self._set_s = math.inf  # A handle of another loop than asyncio's need not know it.
         self._held = held
 
     def at(self, time_s: float, sleeper: Sleeper) -> None:
         """Ring a sleeper at this time on the engine's clock."""
         heapq.heappush(self._entries, (time_s, next(_order), sleeper))
-        if not self._held and (self._handle is None or time_s < self._handle.when()):
+        if not self._held and time_s < self._set_s:
             self._set()
 
     def release(self) -> None:
@@ -57,12 +59,13 @@ class Alarm:
     def _set(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
-            self._handle = None
+            self._handle, self._set_s = None, math.inf
         if self._entries:
-            self._handle = self._loop.call_at(self._entries[0][0], self._ring, context=self._context)
+            self._set_s = self._entries[0][0]
+            self._handle = self._loop.call_at(self._set_s, self._ring, context=self._context)
 
     def _ring(self) -> None:
-        self._handle = None
+        self._handle, self._set_s = None, math.inf
         now_s = self._loop.time()
         while self._entries and self._entries[0][0] <= now_s:
             heapq.heappop(self._entries)[2].ring(now_s)

@@ -114,7 +114,7 @@ def _sqlite(url: URL) -> Engine:
     if path.stat().st_mode & 0o077:
         path.chmod(0o600)
     engine = create_engine(
-        url, hide_parameters=True, pool_size=2, max_overflow=0, connect_args={"timeout": _BUSY_MS / 1000}
+        url, hide_parameters=True, pool_size=3, max_overflow=0, connect_args={"timeout": _BUSY_MS / 1000}
     )
     event.listen(engine, "connect", _pragmas)
     event.listen(engine, "begin", _begin)

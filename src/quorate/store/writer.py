@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -125,6 +125,9 @@ class Writer:
         self._plain = engine
         self._engine = begins_writing(engine)
         self._inserts = Inserts(engine.dialect)
+        # A file is there or it is not; a server's connection may have died since, and the pool would see it.
+        self._keeps = engine.dialect.name == "sqlite"
+        self._kept: Connection | None = None
         self._max_queued = max_queued
         self._room: deque[asyncio.Future[None]] = deque()
         self._pending: list[Item] = []
@@ -132,7 +135,8 @@ class Writer:
         self._wanted_s = math.inf
         self._rested_s = self._last_s = -math.inf
         self._crowd = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_s = math.inf
         self._idle: asyncio.Future[None] | None = None
         self._batches: queue.SimpleQueue[list[Item] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._main, name="quorate-store", daemon=True)
@@ -195,14 +199,14 @@ class Writer:
         at_s = max(self._wanted_s, self._rested_s)
         if at_s <= self._loop.time():
             self._hand_over()
-        elif self._timer is None or at_s < self._timer.when():
+        elif at_s < self._timer_s:
             self._put_away()
-            self._timer = self._loop.call_at(at_s, self._hand_over)
+            self._timer, self._timer_s = self._loop.call_at(at_s, self._hand_over), at_s
 
     def _put_away(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+            self._timer, self._timer_s = None, math.inf
 
     def _hand_over(self) -> None:
         self._put_away()
@@ -273,6 +277,24 @@ class Writer:
             # A loop that was closed without closing the store has nobody left who could hear it.
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._settle, done)
+        if self._kept is not None:
+            self._kept.close()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """A transaction; on a kept connection where that may be, since to take one costs as much as to add a row."""
+        connection = self._kept if self._kept is not None else self._engine.connect()
+        self._kept = None
+        try:
+            with connection.begin():
+                yield connection
+        except BaseException:
+            connection.close()
+            raise
+        if self._keeps:
+            self._kept = connection
+        else:
+            connection.close()
 
     def _write(self, writes: list[Write], done: _Done) -> None:
         made = self._made(writes, done)
@@ -311,14 +333,14 @@ class Writer:
         records = [rows.record for rows in made if rows.record is not None]
         ends = [rows.end for rows in made if rows.end is not None]
         turns = {rows.turn[0]: rows.turn for rows in made if rows.turn is not None}
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             for table, rows in ((schema.records, records), (schema.ends, ends), (schema.turns, [*turns.values()])):
                 for sql, values in self._inserts.batches(table, rows):
                     connection.exec_driver_sql(sql, values)
 
     def _do(self, job: Job, done: _Done) -> None:
         try:
-            with self._engine.begin() as connection:
+            with self._transaction() as connection:
                 result = job.run(connection)
             if job.after is not None:
                 with self._plain.connect() as connection:

@@ -1,6 +1,7 @@
 """Builds the parts of one app from its settings."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -226,7 +227,7 @@ class Builder:
             taught=recall(texts.learned),
         )
         self._versions.append(classifier.version)
-        spoken = Counter(map(foreign, texts.sections or [""])).most_common(1)[0][0]
+        spoken = _commonest(map(foreign, texts.sections or [""]), of=len(texts.sections))
         return LocalScopeJudge(classifier, table.pass_below, table.threshold, foreign, spoken)
 
     def _pace(self, table: ModelTable | UpstreamTable) -> Pace:
@@ -352,6 +353,17 @@ def _kind(name: str, table: CheckTable) -> CheckKind:
     """What a check is about: as its table says, or else as it is named."""
     named: dict[str, CheckKind] = {"scope": "scope", "moderation": "moderation"}
     return table.kind or named.get(name, "threat")
+
+
+def _commonest(found: Iterable[str | None], *, of: int) -> str | None:
+    """What is found most often, looking no further once the others of so many can change it no more."""
+    counts: Counter[str | None] = Counter()
+    for one in found:
+        counts[one] += 1
+        first, second, *_ = *counts.most_common(2), (None, 0)
+        if first[1] - second[1] > of - counts.total():
+            return first[0]
+    return counts.most_common(1)[0][0]
 
 
 def _tier_name(tier: str | list[str]) -> str:

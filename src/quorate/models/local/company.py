@@ -1,8 +1,9 @@
 """One company's own words: how close a text is to its help centre and to the questions its customers ask."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -55,20 +56,34 @@ class Learned:
 
 
 @dataclass(frozen=True, slots=True)
-class Grams:
-    """A text's words, slots and their weights, worked out once for all that look at them.
+class Worded:
+    """A text's words, their slots and weights: all that is needed of a company's own texts.
 
     Attributes:
         tokens: the words of the normalised text.
-        chars: of its characters' n-grams.
         words: of its stemmed words and their pairs.
         single: slots of its stemmed words alone, each once.
     """
 
     tokens: Sequence[str]
-    chars: tuple[Ids, Floats]
     words: tuple[Ids, Floats]
     single: Ids
+
+    @classmethod
+    def each(cls, texts: Sequence[str], idf: Floats) -> "Sequence[Worded]":
+        """The words of texts as received, in one pass; `idf` has shape (features.SIZE,)."""
+        return [one for some in _batched(texts) for one in _worded([features.normalise(text) for text in some], idf)]
+
+
+@dataclass(frozen=True, slots=True)
+class Grams(Worded):
+    """A text's words and n-grams, worked out once for all that look at them.
+
+    Attributes:
+        chars: slots and weights of its characters' n-grams.
+    """
+
+    chars: tuple[Ids, Floats]
 
     @classmethod
     def of(cls, text: str, idf: Floats) -> "Grams":
@@ -76,17 +91,30 @@ class Grams:
         return cls.each([text], idf)[0]
 
     @classmethod
-    def each(cls, texts: Sequence[str], idf: Floats) -> list["Grams"]:
+    def each(cls, texts: Sequence[str], idf: Floats) -> "list[Grams]":
         """The same of several texts in one pass."""
-        flat = [features.normalise(text) for text in texts]
-        tokens = [features.words(text) for text in flat]
-        ids = [features.word_ids(features.stemmed(words)) for words in tokens]
-        weighed = features.weighed_each([*map(features.char_ids, flat), *ids], idf)
-        single = [
-            np.array(sorted(set(some[: len(words)].tolist())), np.uint32)
-            for some, words in zip(ids, tokens, strict=True)
-        ]
-        return [cls(*parts) for parts in zip(tokens, weighed[: len(texts)], weighed[len(texts) :], single, strict=True)]
+        found: list[Grams] = []
+        for some in _batched(texts):
+            flat = [features.normalise(text) for text in some]
+            chars = features.weighed_each(features.char_keys(flat), idf, count=len(flat))
+            said = _worded(flat, idf)
+            found += [cls(one.tokens, one.words, one.single, grams) for one, grams in zip(said, chars, strict=True)]
+        return found
+
+
+def _batched(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The texts, as many at a time as can be weighed together."""
+    return (texts[low : low + features.MANY] for low in range(0, len(texts), features.MANY))
+
+
+def _worded(flat: Sequence[str], idf: Floats) -> list[Worded]:
+    """The words of at most `features.MANY` normalised texts."""
+    tokens = [features.words(text) for text in flat]
+    stems = features.stems(chain.from_iterable(tokens))
+    keys = features.word_keys([[stems[token] for token in some] for some in tokens])
+    weighed = features.weighed_each(keys, idf, count=len(flat))
+    single = features.slots_each(keys[: sum(map(len, tokens))], count=len(flat))
+    return [Worded(*parts) for parts in zip(tokens, weighed, single, strict=True)]
 
 
 class Postings:
@@ -99,7 +127,6 @@ class Postings:
         owners = np.repeat(np.arange(len(rows)), [len(row[0]) for row in rows])
         values = np.concatenate([row[1] for row in rows]) if rows else np.zeros(0, np.float32)
         self._slots, self._owners, self._values = slots[order], owners[order], values[order]
-        self.known = np.unique(slots)
 
     def products(self, slots: Ids, values: Floats) -> Floats:
         """The dot product with every row. Shape (count,)."""
@@ -132,22 +159,18 @@ class Company:
             are about as long as the questions that the background was learned from.
     """
 
-    def __init__(self, learned: Learned, *, passages: Sequence[Grams]) -> None:
+    def __init__(self, learned: Learned, *, passages: Sequence[Worded]) -> None:
         self._learned = learned
         self._passages = Postings([text.words for text in passages])
         slots = [text.single for text in passages]
         self._pieces = Postings([(row, np.ones(len(row), np.float32)) for row in slots])
         counts = np.bincount(np.concatenate(slots) if slots else [], minlength=features.SIZE)
         share = (counts / max(len(slots), 1)).astype(np.float32)
-        self._known = share > 0
-        self._rare = np.maximum(learned.idf - 2.0, 0.05)
-        ratio = np.log((share + 0.002) / (np.exp(1.0 - learned.idf) + 0.002))
-        # Words that everybody uses tell prose from questions rather than one topic from another.
-        self._ratio = np.clip(ratio, -2.0, 3.0).astype(np.float32)
+        self._share = share
 
     def signals(self, texts: Sequence[Grams]) -> Floats:
         """The evidence about each text, in the order of `SIGNALS`. Shape (len(texts), len(SIGNALS))."""
-        rare = [self._rare[text.single] for text in texts]
+        rare = [np.maximum(self._learned.idf[text.single] - np.float32(2.0), np.float32(0.05)) for text in texts]
         words = [text.words for text in texts]
         covered = self._pieces.many([(text.single, one) for text, one in zip(texts, rare, strict=True)])
         whole = np.array([float(one.sum()) or 1.0 for one in rare], dtype=np.float32)
@@ -160,8 +183,11 @@ class Company:
         learned = self._learned
         single = text.single
         total = float(rarity.sum()) or 1.0
-        known = self._known[single]
-        weighted = float(rarity @ self._ratio[single]) / total
+        share = self._share[single]
+        known = share > 0
+        ratio = np.log((share + 0.002) / (np.exp(1.0 - learned.idf[single]) + 0.002))
+        # Words that everybody uses tell prose from questions rather than one topic from another.
+        weighted = float(rarity @ np.clip(ratio, -2.0, 3.0)) / total
         return [
             weighted,
             _margin(learned.support, text.chars, text.words),

@@ -37,8 +37,8 @@ class Foreign:
     """
 
     def __init__(self, texts: Sequence[str], vectors: Vectors) -> None:
-        words = {word for text in texts for word in _telling(text)}
-        known = sum(vectors.knows(word) for word in words)
+        words = list(dict.fromkeys(word for text in texts for word in _telling(text)))
+        known = int(vectors.known(words).sum())
         self.spoken = bool(words) and known < _LEAST * len(words)
         self._stems = {word[:_STEM] for word in words} if self.spoken else set()
         self._trigrams = {gram for word in words for gram in _trigrams(word)} if self.spoken else set()

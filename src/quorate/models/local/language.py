@@ -231,9 +231,9 @@ class Languages:
         columns = self._of[group]
         place = {word: at for at, word in enumerate(dict.fromkeys(word for words in texts for word in words))}
         found, begins = _slots(list(place))
-        rows = np.add.reduceat(self._table[found], begins, axis=0, dtype=np.int32)
+        rows = np.add.reduceat(self._table.take(found, axis=0), begins, axis=0, dtype=np.int32)
         sizes = np.array([len(words) for words in texts])
-        told = rows[[place[word] for words in texts for word in words]]
+        told = rows.take([place[word] for words in texts for word in words], axis=0)
         total = np.add.reduceat(told, np.cumsum(sizes) - sizes, axis=0, dtype=np.int64) * self._step
         others = total[:, columns]
         best = others.argmax(axis=1)

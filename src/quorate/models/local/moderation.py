@@ -18,6 +18,8 @@ LONGEST = 96
 """Words of a window that the network reads; a window of 320 characters has fewer unless it is made to have more."""
 LENGTH = 0.1
 """How much the log-odds of a text fall for each doubling of its windows: the highest of many is high by chance."""
+_AT_ONCE = 8
+"""Windows that are looked at together: enough to be cheap, few enough to keep no other thread waiting."""
 _CONTEXT = "context_"
 _MEANING = np.float32(8.0)
 """Length of a window's vector beside its words', which are about 1 long."""
@@ -76,15 +78,15 @@ class LocalModeration:
     def __init__(self, weights: Weights, vectors: Vectors) -> None:
         self.version = f"{weights.version}+{vectors.version.split('+')[1]}"
         self._vectors = vectors
-        self._idf = weights.numbers("idf")
-        self._slots = weights.numbers("slots")
+        slots = weights.numbers("slots")
+        self._table = features.linear(weights.numbers("idf"), slots)
         names = [name for name in weights.arrays if name not in ("idf", "slots")]
         self._reader = Reader({name: weights.numbers(name) for name in names})
         told = {name.removeprefix(_CONTEXT): weights.numbers(name) for name in names if name.startswith(_CONTEXT)}
         self._context = Context(told)
         self._out = weights.numbers("out")
         self._kinds = weights.numbers("kinds")
-        if len(self._kinds) != len(HARMS) or len(self._slots) != features.SIZE:
+        if len(self._kinds) != len(HARMS) or len(slots) != features.SIZE:
             raise ValueError("kinds or slots differ in number")
         scalars = weights.numbers("scalars").tolist()
         self._bias, *self._shares = scalars[:4]
@@ -117,24 +119,17 @@ class LocalModeration:
         tokens = features.words(plain)
         if not tokens:
             return Scored(0.0, "none")
-        linear = self._linear(plain, tokens)
+        linear = self._bias + float(self._linear([plain], [tokens])[0])
         vectors = self._vectors.words(tokens[:LONGEST])
         seen, meaning = self._reader.read(vectors)
         network = float(self._out[:-1] @ seen) + float(self._out[-1])
-        parts = zip(self._shares, (linear, network, self._context.margin(vectors)), strict=True)
-        margin = sum(share * part for share, part in parts)
+        first, second, third = self._shares
+        margin = first * linear + second * network + third * self._context.margin(vectors)
         score = logistic(self._slope * margin + self._offset)
         if score < self.threshold / 2:
             return Scored(score, "none")
         kinds = self._kinds[:, :-1] @ np.concatenate([seen, meaning]) + self._kinds[:, -1]
         return Scored(score, HARMS[int(np.argmax(kinds))])
-
-    def _linear(self, plain: str, tokens: Sequence[str]) -> float:
-        linear: float = self._bias
-        for ids in (features.char_ids(plain), features.word_ids(tokens)):
-            slots, values = features.weighed(ids, self._idf)
-            linear += float(np.dot(self._slots[slots], values))
-        return linear
 
     def promising(self, windows: Sequence[str], *, most: int, pause: Callable[[], object] = bool) -> list[int]:
         """Places of the windows most worth a `score`: those that the n-grams alone find worst.
@@ -147,13 +142,20 @@ class LocalModeration:
         Returns:
             Sorted places; fewer if `pause` says to stop.
         """
-        margins = []
-        for text in windows:
+        found = [np.zeros(0, dtype=np.float32)]
+        for low in range(0, len(windows), _AT_ONCE):
             if pause():
                 break
-            plain = features.normalise(text)
-            margins.append(self._linear(plain, features.words(plain)))
-        return sorted(np.argsort(-np.array(margins), kind="stable")[:most].tolist())
+            plain = [features.normalise(text) for text in windows[low : low + _AT_ONCE]]
+            found.append(self._linear(plain, [features.words(text) for text in plain]))
+        return sorted(np.argsort(-np.concatenate(found), kind="stable")[:most].tolist())
+
+    def _linear(self, plain: Sequence[str], tokens: Sequence[Sequence[str]]) -> Floats:
+        """What the n-grams say of normalised windows with these words, without the bias. Shape (len(plain),)."""
+        found = np.zeros(len(plain), dtype=np.float32)
+        for keys in (features.char_keys(plain), features.word_keys(tokens)):
+            found += features.margins(keys, table=self._table, count=len(plain))
+        return found
 
     def over(self, score: float, windows: int) -> float:
         """The probability for a whole text whose highest of so many windows has this score. In [0, score]."""

@@ -5,14 +5,13 @@ hints. `Network` reads the words' vectors in their order with small convolutions
 networks for sentence classification"). Both are numpy only; `training.linear` and `training.network` fit them.
 """
 
-import functools
 import zlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quorate.models.local.features import Floats, Ids
+from quorate.models.local.features import Floats, Ids, crcs, distinct
 
 BITS = 18
 SIZE = 1 << BITS
@@ -25,25 +24,21 @@ TAPS: tuple[tuple[int, ...], ...] = ((0,), (0, 1), (0, 1, 2), (0, 2, 4))
 
 _MASK = np.uint64(SIZE - 1)
 _PRIME = np.uint64(0x9E3779B1)
+_SALT = zlib.crc32(b"w")
 _PAIR, _SKIP = np.uint64(0x85EBCA6D), np.uint64(0x85EBCA6F)
-
-
-@functools.lru_cache(maxsize=8192)
-def _code(token: str) -> int:
-    return zlib.crc32(("w" + token).encode("utf-8", "surrogatepass"))
 
 
 def phrase_ids(tokens: Sequence[str]) -> Mapping[str, Ids]:
     """Slots of what occurs among the words of a normalised window, by kind; each slot once, sorted."""
-    codes = np.array([_code(token) for token in tokens], dtype=np.uint64)
+    codes = crcs(tokens, _SALT).astype(np.uint64)
     skips = [_mixed(codes[:-gap], codes[gap:], _SKIP) for gap in (2, 3)]
     found = {"words": codes & _MASK, "pairs": _mixed(codes[:-1], codes[1:], _PAIR), "skips": np.concatenate(skips)}
-    return {kind: np.unique(ids).astype(np.uint32) for kind, ids in found.items()}
+    return {kind: distinct(ids).astype(np.uint32) for kind, ids in found.items()}
 
 
 def many_ids(texts: Sequence[Sequence[str]]) -> Mapping[str, NDArray[np.uint64]]:
     """`phrase_ids` of several windows in one go, by kind; the window's number stands above the slot's `BITS`."""
-    codes = np.array([_code(token) for tokens in texts for token in tokens], dtype=np.uint64)
+    codes = crcs([token for tokens in texts for token in tokens], _SALT).astype(np.uint64)
     owner = np.repeat(np.arange(len(texts), dtype=np.uint64), [len(tokens) for tokens in texts])
     found = {"words": [(owner, codes & _MASK)], "pairs": [], "skips": []}
     for kind, gap, salt in (("pairs", 1, _PAIR), ("skips", 2, _SKIP), ("skips", 3, _SKIP)):
@@ -51,7 +46,7 @@ def many_ids(texts: Sequence[Sequence[str]]) -> Mapping[str, NDArray[np.uint64]]
         found[kind].append((owner[:-gap][same], _mixed(codes[:-gap], codes[gap:], salt)[same]))
     shift = np.uint64(BITS)
     return {
-        kind: np.unique(np.concatenate([whose << shift | slots for whose, slots in parts]))
+        kind: distinct(np.concatenate([whose << shift | slots for whose, slots in parts]))
         for kind, parts in found.items()
     }
 

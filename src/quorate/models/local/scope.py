@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from quorate.errors import UsageError
-from quorate.models.local.company import SIGNALS, Company, Grams, Learned, blocks, sentences
+from quorate.models.local.company import SIGNALS, Company, Grams, Learned, Worded, blocks, sentences
 from quorate.models.local.features import Floats
 from quorate.models.local.follow import follow_signals
 from quorate.models.local.foreign import Foreign
@@ -54,8 +54,8 @@ class Evidence:
         passages = [*written, *(part for text in asked for part in sentences(text))]
         # Each text once, however often it is looked at: fitting has to be quick.
         distinct = list(dict.fromkeys((*asked, *passages)))
-        known = dict(zip(distinct, self.read(distinct), strict=True))
-        sense = {text: vectors.pooled(grams.tokens) for text, grams in known.items()}
+        known = dict(zip(distinct, Worded.each(distinct, learned.idf), strict=True))
+        sense = dict(zip(distinct, vectors.summed([one.tokens for one in known.values()]), strict=True))
         self._company = Company(learned, passages=[known[text] for text in passages])
         self._meaning = Meaning(
             vectors,
@@ -68,7 +68,7 @@ class Evidence:
         near = learned.topics.near(
             [known[text].words for text in telling], _stacked([sense[text] for text in telling], vectors.dim)
         )
-        told = self.read([description])[0]
+        told = Worded.each([description], learned.idf)[0]
         described = learned.topics.near([told.words], vectors.pooled(told.tokens)[None, :])[0]
         self.members = learned.topics.members(near, described)
         self._matters = learned.topics.of(self.members)
@@ -193,17 +193,19 @@ class LocalScope:
         if not text.strip():
             return 0.0
         if len(text) > _LONG:
-            margins = [margin for part in blocks(text) if not pause() for margin in self._margins([part])]
+            margins = [margin for part in blocks(text) if not pause() for margin in self._margins([part], pause)]
             return logistic(0.75 * float(np.mean(margins)) + 0.25 * max(margins)) if margins else 1.0
         split = [part for part in sentences(text) if len(part.split()) >= 8]
         whole, *parts = self._margins([text, *split] if len(split) > 1 else [text])
         return logistic(0.75 * whole + 0.25 * max(whole, *parts) if parts else whole)
 
-    def _margins(self, texts: Sequence[str]) -> list[float]:
+    def _margins(self, texts: Sequence[str], pause: Pause = bool) -> list[float]:
         if self._evidence.foreign.spoken and self._labelled is None:
             return [self._evidence.foreign.margin(text) for text in texts]
         grams = self._evidence.read(texts)
+        pause()
         meant = self._evidence.meant(grams)
+        pause()
         general = self._general(texts, grams, meant)
         if self._labelled is None:
             return [self._slope * one.margin + self._offset for one in general]

@@ -68,7 +68,7 @@ class Topics:
             values = np.concatenate([values for _, values in texts])[known]
             some, first = np.unique(owners, return_index=True)
             if len(some):
-                weighed = self._words[places[known]] * values[:, None]
+                weighed = self._words.take(places[known], axis=0) * values[:, None]
                 found[some] += np.add.reduceat(weighed, first, axis=0) * self._scales
         return np.asarray(found / 2, dtype=np.float32)
 

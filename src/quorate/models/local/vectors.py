@@ -8,8 +8,8 @@ bytes with a scale each. A word that is not in the table is put together from it
 """
 
 import functools
-import zlib
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -93,9 +93,9 @@ class Vectors:
         at, often = places[known], counts[known]
         for low in range(0, len(at), _BATCH):
             some = at[low : low + _BATCH]
-            total += (self._scales[some] * often[low : low + _BATCH]).astype(np.float32) @ self._rows[some].astype(
-                np.float32
-            )
+            total += (self._scales[some] * often[low : low + _BATCH]).astype(np.float32) @ self._rows.take(
+                some, axis=0
+            ).astype(np.float32)
         if not known.all():
             total += self._guessed_sum([tokens[place] for place in first[~known]], counts[~known])
         length = float(np.sqrt(total @ total))
@@ -107,10 +107,7 @@ class Vectors:
         Returns:
             Shape (len(texts), dim).
         """
-        place: dict[str, int] = {}
-        for tokens in texts:
-            for token in tokens:
-                place.setdefault(token, len(place))
+        place = {token: at for at, token in enumerate(dict.fromkeys(chain.from_iterable(texts)))}
         # Unknown words are dearer one by one than together, so what has many words is read the other way.
         if not place or len(place) > _FEW or len(place) * len(texts) > _TOGETHER:
             rows = [self.pooled(tokens) for tokens in texts]
@@ -120,7 +117,15 @@ class Vectors:
             for token in tokens:
                 row[place[token]] += 1
         found = counts @ self.words(list(place))
-        return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9), dtype=np.float32)
+        return _unit(found)
+
+    def summed(self, texts: Sequence[Sequence[str]]) -> Floats:
+        """The vectors of many short texts that share most of their words. Shape (len(texts), dim)."""
+        place = {token: at for at, token in enumerate(dict.fromkeys(chain.from_iterable(texts)))}
+        rows, found = self.words(list(place)), np.zeros((len(texts), self.dim), np.float32)
+        for tokens, total in zip(texts, found, strict=True):
+            rows.take([place[token] for token in tokens], axis=0).sum(axis=0, out=total)
+        return _unit(found)
 
     def words(self, tokens: Sequence[str]) -> Floats:
         """The vector of each word, longer the more it says of a sentence. Shape (len(tokens), dim).
@@ -135,16 +140,16 @@ class Vectors:
             return found
         places, known = self._places(codes_of(tokens))
         at = places[known]
-        found[known] = self._rows[at] * self._scales[at, None]
+        found[known] = self._rows.take(at, axis=0) * self._scales[at, None]
         if not known.all():
             found[~known] = self._guessed(
                 [token for token, is_known in zip(tokens, known, strict=True) if not is_known]
             )
         return found
 
-    def knows(self, token: str) -> bool:
-        """Whether a word of a normalised text stands in the table itself."""
-        return bool(self._places(codes_of([token]))[1][0])
+    def known(self, tokens: Sequence[str]) -> NDArray[np.bool_]:
+        """Which words of a normalised text stand in the table itself. Shape (len(tokens),)."""
+        return self._places(codes_of(tokens))[1]
 
     def _places(self, codes: Keys) -> tuple[Places, NDArray[np.bool_]]:
         places = np.minimum(np.searchsorted(self._keys, codes), len(self._keys) - 1)
@@ -156,9 +161,11 @@ class Vectors:
         slots = slots[np.argsort(owners, kind="stable")]
         sizes = np.bincount(owners, minlength=len(tokens))
         made = np.empty((len(tokens), self.dim), dtype=np.float32)
+        scales, low = self._gram_scales[slots], 0
         # Word by word: the parts of many long words together would not fit into a processor's cache.
-        for place, some in enumerate(np.split(slots, np.cumsum(sizes)[:-1])):
-            np.add.reduce(self._grams[some] * self._gram_scales[some, None], axis=0, out=made[place])
+        for place, high in enumerate(np.cumsum(sizes).tolist()):
+            np.dot(scales[low:high], self._grams.take(slots[low:high], axis=0).astype(np.float32), out=made[place])
+            low = high
         return np.asarray(made / sizes[:, None], dtype=np.float32)
 
     def _guessed_sum(self, tokens: Sequence[str], counts: Counts) -> Floats:
@@ -170,7 +177,7 @@ class Vectors:
         total = np.zeros(self.dim, dtype=np.float32)
         for low in range(0, len(at), _BATCH):
             some = at[low : low + _BATCH]
-            total += (weight[some] * self._gram_scales[some]) @ self._grams[some].astype(np.float32)
+            total += (weight[some] * self._gram_scales[some]) @ self._grams.take(some, axis=0).astype(np.float32)
         return total
 
 
@@ -180,13 +187,13 @@ def _shipped() -> Vectors:
     return Vectors._read(None)
 
 
+def _unit(rows: Floats) -> Floats:
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9), dtype=np.float32)
+
+
 def codes_of(tokens: Sequence[str]) -> Keys:
     """The words' keys in the table. Shape (len(tokens),)."""
-    return np.array([_code(token) for token in tokens], dtype=np.uint32)
-
-
-def _code(token: str) -> int:
-    return zlib.crc32(token.encode("utf-8", "surrogatepass"))
+    return features.crcs(tokens)
 
 
 def gram_slots(tokens: Sequence[str], size: int) -> tuple[Places, Places]:
@@ -196,8 +203,11 @@ def gram_slots(tokens: Sequence[str], size: int) -> tuple[Places, Places]:
         Slots and the place of the word that each belongs to; equal shapes. A word has at least one.
     """
     # A token with a space, or without anything, is none that `features.words` gives; it shall do no harm.
-    parts = [token[:_LONGEST_WORD].replace(" ", "_") or "_" for token in tokens]
-    raw = f" {' '.join(parts)} ".encode("utf-32-le", "surrogatepass")
+    parts = [token[:_LONGEST_WORD] for token in tokens]
+    joined = " ".join(parts)
+    if "" in parts or joined.count(" ") >= len(parts):
+        joined = " ".join(part.replace(" ", "_") or "_" for part in parts)
+    raw = f" {joined} ".encode("utf-32-le", "surrogatepass")
     codes = np.frombuffer(raw, dtype="<u4").astype(np.uint32)
     gap = (codes == _SPACE).astype(np.int64)
     # The gap before a word has the word's place; the one behind it, the next word's.
