@@ -28,7 +28,7 @@ PIECES = 45_000
 """Pieces of training texts, of 1 to `_PIECE` words, that are shown beside them."""
 QUESTIONS = 8000
 """Texts of each file of the scope set that are shown, without their labels."""
-ROUNDS, LAST_ROUNDS = 5, 2
+ROUNDS, LAST_ROUNDS = 4, 2
 TEACHERS = 2
 _PIECE = 14
 _BATCH = 128
@@ -278,10 +278,10 @@ def _taught(said: Floats, wrong: Flags, weight: Floats, seed: int) -> _Teacher:
 
 
 def arrays(net: Net) -> dict[str, Floats]:
-    """The weights as `Context` takes them: gains, biases and the scale of attention folded into what they act on."""
-    found = {"scale": np.array([net.scale], dtype=np.float32), "places": _plain(net.places)}
+    """The weights as `Context` takes them: scales, gains and their biases folded into what they act on."""
+    found = {"places": _plain(net.places)}
     pairs: dict[str, tuple[torch.Tensor, torch.Tensor]] = {
-        "project": (net.project.weight.T, net.project.bias),
+        "project": (net.project.weight.T * net.scale, net.project.bias),
         "gain": (net.last.weight, net.last.bias),
         "hidden": (net.hidden.weight.T, net.hidden.bias),
         "out": (net.out.weight[0], net.out.bias),

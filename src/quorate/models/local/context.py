@@ -22,13 +22,11 @@ class Context:
     """Reads the words of a window in their context.
 
     Args:
-        arrays: `scale`, `project` and `places`; for each layer `ask`, `tell`, `widen` and `narrow`; and `gain`; each
-            but the scale and the places with its `_bias`; `hidden` and `out`, with theirs. `training.context` names and
-            folds them.
+        arrays: `project`; `places`; for each layer, numbered, `ask`, `tell`, `widen` and `narrow`; `gain`, `hidden`
+            and `out`; each but the places with its `_bias`, as `training.context` names and folds them.
     """
 
     def __init__(self, arrays: Mapping[str, Floats]) -> None:
-        self._scale = np.float32(arrays["scale"][0])
         self._project, self._project_bias = arrays["project"], arrays["project_bias"]
         self._places = arrays["places"]
         self._gain, self._gain_bias = arrays["gain"], arrays["gain_bias"]
@@ -50,10 +48,13 @@ class Context:
         Returns:
             Shape (2 * width,).
         """
-        seen = (vectors * self._scale) @ self._project + self._project_bias + self._places[: len(vectors)]
+        seen: Floats = vectors @ self._project + self._project_bias
+        seen += self._places[: len(vectors)]
         for layer in self._layers:
             seen = layer(seen)
-        seen = _normal(seen) * self._gain + self._gain_bias
+        seen = _normal(seen)
+        seen *= self._gain
+        seen += self._gain_bias
         return np.concatenate([seen.mean(axis=0), seen.max(axis=0)])
 
 
@@ -69,7 +70,7 @@ class _Layer:
     def __call__(self, words: Floats) -> Floats:
         count, width = words.shape
         asked = _through(_normal(words), self._ask).reshape(count, 3, HEADS, width // HEADS).transpose(1, 2, 0, 3)
-        share = asked[0] @ asked[1].transpose(0, 2, 1)
+        share: Floats = asked[0] @ asked[1].transpose(0, 2, 1)
         share -= share.max(axis=2, keepdims=True)
         np.exp(share, out=share)
         told = (share @ asked[2]) / share.sum(axis=2, keepdims=True)
@@ -80,8 +81,8 @@ class _Layer:
 
 def _normal(words: Floats) -> Floats:
     """Each row with mean 0 and variance 1; gains and biases are folded into what follows."""
-    centred = words - words.mean(axis=1, keepdims=True)
-    variance = np.einsum("ij,ij->i", centred, centred) / np.float32(words.shape[1])
+    centred: Floats = words - words.mean(axis=1, keepdims=True)
+    variance: Floats = np.einsum("ij,ij->i", centred, centred) / np.float32(words.shape[1])
     centred /= np.sqrt(variance + _TINY)[:, None]
     return centred
 

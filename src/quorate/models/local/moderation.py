@@ -1,4 +1,4 @@
-"""The local moderation classifier: n-grams, a small network and a context reader; `docs/cards/moderation.md` says how well it does."""
+"""The local moderation classifier: n-grams and two small networks; `docs/cards/moderation.md` says how well it does."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
