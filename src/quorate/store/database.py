@@ -113,6 +113,7 @@ def _sqlite(url: URL) -> Engine:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     if path.stat().st_mode & 0o077:
         path.chmod(0o600)
+    # One that the writer keeps, one for what it does after a job, one for the reader.
     engine = create_engine(
         url, hide_parameters=True, pool_size=3, max_overflow=0, connect_args={"timeout": _BUSY_MS / 1000}
     )
