@@ -1,4 +1,4 @@
-"""Trains the moderation classifier: a linear model over n-grams, and a network over word vectors, beside each other."""
+"""Trains the moderation classifier: a linear model, a network over word vectors, and one that reads them in context."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,13 +17,14 @@ from quorate.models.local import features
 from quorate.models.local.features import Floats, Lexicon
 from quorate.models.local.moderation import HARMS, LONGEST
 from quorate.models.local.vectors import Vectors
-from training import data
+from training import context, data
+from training.context import Lesson
 from training.data import Matrix
 from training.own import moderation as own
 from training.own import rows
 
-SHARE = 0.5
-"""Of the margin that is the network's."""
+SHARES = (0.25, 0.25, 0.5)
+"""Of the margin that is the linear model's, the network's and the context reader's."""
 STRENGTH = 4.0
 """Inverse strength of the linear model's L2 penalty."""
 WIDTH = 48
@@ -96,6 +97,7 @@ class Windows:
     Attributes:
         texts: whose they are.
         owner: the text's place for each window. Shape (windows,).
+        parts: the windows.
         x: n-grams of the windows, tf-idf. Shape (windows, features.SIZE).
         tokens: numbers of the windows' words in `table`, 0 for none. Shape (windows, LONGEST).
         table: the words' vectors, the first of them for none. Shape (words + 1, dim).
@@ -103,6 +105,7 @@ class Windows:
 
     texts: Sequence[Text]
     owner: NDArray[np.int64]
+    parts: Sequence[str]
     x: Matrix
     tokens: NDArray[np.int64]
     table: Floats
@@ -122,15 +125,17 @@ class Windows:
 
 def cut(texts: Sequence[Text], *, idf: Floats | None = None, most: int | None = None) -> tuple[Windows, Floats]:
     """Cut texts into the windows that the judge will see; also gives the n-grams' idf, learned if there is none."""
-    owner, counted, words = [], [], []
+    owner: list[int] = []
+    every: list[str] = []
     empty = Lexicon({}, 0)
     for number, text in enumerate(texts):
         parts = [window.text for window in windows(text.text, limit=10**6)]
         if most is not None and len(parts) > most:
             parts = [parts[at] for at in np.linspace(0, len(parts) - 1, most).astype(int)]
         owner += [number] * len(parts)
-        counted += [data.counted(part, empty) for part in parts]
-        words += [features.words(features.normalise(part))[:LONGEST] for part in parts]
+        every += parts
+    counted = [data.counted(part, empty) for part in every]
+    words = [features.words(features.normalise(part))[:LONGEST] for part in every]
     idf = data.inverse_frequencies(counted) if idf is None else idf
     x = data.matrix(counted, idf, hints=0, hint_value=0.0)
     known: dict[str, int] = {}
@@ -139,7 +144,7 @@ def cut(texts: Sequence[Text], *, idf: Floats | None = None, most: int | None = 
         tokens[number, : len(some)] = [known.setdefault(word, len(known) + 1) for word in some]
     vectors = Vectors.load()
     table = np.concatenate([np.zeros((1, vectors.dim), np.float32), vectors.words(list(known))])
-    return Windows(texts, np.array(owner), x, tokens, table), idf
+    return Windows(texts, np.array(owner), every, x, tokens, table), idf
 
 
 class Net(nn.Module):
@@ -266,27 +271,53 @@ def fit_linear(some: Windows, chosen: NDArray[np.intp]) -> LogisticRegression:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """Both halves of the classifier."""
+    """All parts of the classifier."""
 
     linear: LogisticRegression
     net: Net
+    context: context.Net
+
+    def parts(self, some: Windows) -> Numbers:
+        """The margins of each window, by part. Shape (3, windows)."""
+        with torch.no_grad():
+            network = self.net.out(torch.from_numpy(seen(self.net, some, some.table)))[:, 0].numpy()
+        told = context.margins(self.context, *context.numbered(some.parts))
+        return np.stack([self.linear.decision_function(some.x), network, told])
 
     def margins(self, some: Windows) -> Numbers:
         """The margin of each text: its highest window's, before any length is taken off. Shape (texts,)."""
-        with torch.no_grad():
-            network = self.net.out(torch.from_numpy(seen(self.net, some, some.table)))[:, 0].numpy()
-        mixed = (1 - SHARE) * self.linear.decision_function(some.x) + SHARE * network
-        best = np.full(len(some.texts), -np.inf)
-        np.maximum.at(best, some.owner, mixed)
-        return best
+        return highest(np.array(SHARES) @ self.parts(some), some)
 
 
-def fit(some: Windows, keep: Flags, seed: int) -> Model:
-    """Fit both halves on the texts in `keep`, the linear one without those of the source `LATER`."""
+def highest(margins: Numbers, some: Windows) -> Numbers:
+    """The highest of each text's windows' margins. Shape (texts,)."""
+    best = np.full(len(some.texts), -np.inf)
+    np.maximum.at(best, some.owner, margins)
+    return best
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What the context reader knows before it learns of labels, and what it learns from."""
+
+    lesson: Lesson
+    net: context.Net
+
+
+def begin(some: Windows, root: Path, seed: int) -> Begun:
+    """Show the context reader what the sentence encoder says of the windows and of other texts."""
+    sources = [some.texts[owner].source for owner in some.owner]
+    lesson = context.lesson(some.parts, sources, root, seed)
+    return Begun(lesson, context.start(lesson, seed))
+
+
+def fit(some: Windows, keep: Flags, begun: Begun, seed: int) -> Model:
+    """Fit all parts on the texts in `keep`, the linear one without those of the source `LATER`."""
     plain = keep & np.array([text.source != LATER for text in some.texts])
-    chosen = np.flatnonzero(keep[some.owner])
-    nets = [fit_network(some, chosen, seed + number) for number in range(NETS)]
-    return Model(fit_linear(some, np.flatnonzero(plain[some.owner])), joined(nets))
+    chosen = keep[some.owner]
+    nets = [fit_network(some, np.flatnonzero(chosen), seed + number) for number in range(NETS)]
+    told = context.fit(begun.net, begun.lesson, chosen, wrong=some.violation, weight=some.weight, seed=seed)
+    return Model(fit_linear(some, np.flatnonzero(plain[some.owner])), joined(nets), told)
 
 
 def fit_kinds(net: Net, some: Windows) -> Floats:
@@ -317,8 +348,10 @@ def arrays_of(
         "triple": net.triple.weight.detach().numpy().transpose(2, 1, 0).copy(),
         "triple_bias": net.triple.bias.detach().numpy(),
         "out": np.append(net.out.weight.detach().numpy()[0], net.out.bias.detach().numpy()),
-        "scalars": np.array([model.linear.intercept_[0], SHARE, *scalars]),
+        "scalars": np.array([model.linear.intercept_[0], *SHARES, *scalars]),
     }
+    for name, array in context.arrays(model.context).items():
+        arrays[f"context_{name}"] = array.astype(np.float16)
     for name, layer in layers.items():
         arrays[name] = layer.weight.detach().numpy().T.copy()
         arrays[f"{name}_bias"] = layer.bias.detach().numpy()

@@ -12,7 +12,7 @@ from sklearn.model_selection import StratifiedKFold
 from quorate.checks.windows import windows
 from quorate.models.local.moderation import HARMS, LENGTH, LocalModeration
 from training import data, moderation
-from training.moderation import Arrays, Flags, Model, Numbers, Text, Windows
+from training.moderation import Arrays, Begun, Flags, Model, Numbers, Text, Windows
 
 ALARMS = 0.05
 """False alarms at the threshold that ships on dev's honest texts, half of which were chosen to look harmful."""
@@ -30,7 +30,8 @@ def train(root: Path, seed: int) -> tuple[Arrays, Callable[[Path], dict[str, str
     """Train the moderation weights; returns them and what measures them once they are saved."""
     texts = moderation.training_texts(root, seed)
     some, idf = moderation.cut(texts, most=4)
-    model = moderation.fit(some, np.ones(len(texts), dtype=np.bool_), seed)
+    begun = moderation.begin(some, root, seed)
+    model = moderation.fit(some, np.ones(len(texts), dtype=np.bool_), begun, seed)
     dev_texts = moderation.labelled(root / "moderation" / "dev.jsonl")
     dev, _ = moderation.cut(dev_texts, idf=idf)
     wrong = np.array([text.violation for text in dev_texts])
@@ -42,7 +43,7 @@ def train(root: Path, seed: int) -> tuple[Arrays, Callable[[Path], dict[str, str
     scalars = [slope, offset, threshold]
     kinds = moderation.fit_kinds(model.net, some)
     arrays = moderation.arrays_of(model, idf=idf, kinds=kinds, scalars=scalars)
-    figures = halves(model, dev, wrong) | held_out(some, dev, wrong, seed) | calibration(margins, wrong, longer)
+    figures = parts(model, dev, wrong) | held_out(some, begun, dev, seed) | calibration(margins, wrong, longer)
     return arrays, lambda out: measure(root, out) | figures
 
 
@@ -78,33 +79,29 @@ def calibration(margins: Numbers, wrong: Flags, longer: Numbers) -> dict[str, st
     return {"dev: expected calibration error, scale fitted on other folds": f"{calibration_error(scores, wrong):.3f}"}
 
 
-def halves(model: Model, dev: Windows, wrong: Flags) -> dict[str, str]:
-    """Dev AUC of the two halves apart."""
+def parts(model: Model, dev: Windows, wrong: Flags) -> dict[str, str]:
+    """Dev AUC of the parts apart."""
     found = {}
-    whole = np.full(len(dev.texts), -np.inf)
-    np.maximum.at(whole, dev.owner, model.linear.decision_function(dev.x))
-    found["dev: AUC of the n-grams alone"] = f"{roc_auc_score(wrong, whole):.3f}"
-    out = model.net.out
-    read = moderation.seen(model.net, dev, dev.table)
-    network = read @ out.weight.detach().numpy()[0] + float(out.bias.detach())
-    whole = np.full(len(dev.texts), -np.inf)
-    np.maximum.at(whole, dev.owner, network)
-    found["dev: AUC of the network alone"] = f"{roc_auc_score(wrong, whole):.3f}"
+    for name, margins in zip(("n-grams", "network", "context reader"), model.parts(dev), strict=True):
+        found[f"dev: AUC of the {name} alone"] = f"{roc_auc_score(wrong, moderation.highest(margins, dev)):.3f}"
     return found
 
 
-def held_out(some: Windows, dev: Windows, dev_wrong: Flags, seed: int) -> dict[str, str]:
+def held_out(some: Windows, begun: Begun, dev: Windows, seed: int) -> dict[str, str]:
     """With sources left out of training in turn: AUC on them, and on dev."""
-    found = {}
+    found, areas = {}, []
+    dev_wrong = np.array([text.violation for text in dev.texts])
     sources = np.array([text.source for text in some.texts])
     wrong = np.array([text.violation for text in some.texts])
     for names in _ABROAD:
         away = np.isin(sources, names)
-        model = moderation.fit(some, ~away, seed)
+        model = moderation.fit(some, ~away, begun, seed)
         on_it = roc_auc_score(wrong[away], model.margins(some)[away])
         on_dev = roc_auc_score(dev_wrong, model.margins(dev))
         found[f"trained without {', '.join(names)}"] = f"AUC on it {on_it:.3f}, on dev {on_dev:.3f}"
+        areas.append(float(on_it))
         print(names, found[f"trained without {', '.join(names)}"], flush=True)
+    found["mean of these but the project's own: AUC on them"] = f"{np.mean(areas[:-1]):.3f}"
     return found
 
 

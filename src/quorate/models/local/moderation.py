@@ -1,4 +1,4 @@
-"""The local moderation classifier: n-grams and a small network; `docs/cards/moderation.md` says how well it does."""
+"""The local moderation classifier: n-grams and two small networks; `docs/cards/moderation.md` says how well it does."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -8,6 +8,7 @@ import numpy as np
 
 from quorate.errors import UsageError
 from quorate.models.local import features
+from quorate.models.local.context import Context
 from quorate.models.local.features import Floats
 from quorate.models.local.vectors import Vectors
 from quorate.models.local.weights import REMEDY, WEIGHTS, Scored, Weights, logistic, read_weights
@@ -19,6 +20,7 @@ LENGTH = 0.1
 """How much the log-odds of a text fall for each doubling of its windows: the highest of many is high by chance."""
 _AT_ONCE = 8
 """Windows that are looked at together: enough to be cheap, few enough to keep no other thread waiting."""
+_CONTEXT = "context_"
 _MEANING = np.float32(8.0)
 """Length of a window's vector beside its words', which are about 1 long."""
 
@@ -78,13 +80,17 @@ class LocalModeration:
         self._vectors = vectors
         slots = weights.numbers("slots")
         self._table = features.linear(weights.numbers("idf"), slots)
-        self._reader = Reader({name: weights.numbers(name) for name in weights.arrays if name not in ("idf", "slots")})
+        names = [name for name in weights.arrays if name not in ("idf", "slots")]
+        self._reader = Reader({name: weights.numbers(name) for name in names})
+        told = {name.removeprefix(_CONTEXT): weights.numbers(name) for name in names if name.startswith(_CONTEXT)}
+        self._context = Context(told)
         self._out = weights.numbers("out")
         self._kinds = weights.numbers("kinds")
         if len(self._kinds) != len(HARMS) or len(slots) != features.SIZE:
             raise ValueError("kinds or slots differ in number")
         scalars = weights.numbers("scalars").tolist()
-        self._bias, self._share, self._slope, self._offset, self.threshold = scalars[:5]
+        self._bias, *self._shares = scalars[:4]
+        self._slope, self._offset, self.threshold = scalars[4:7]
 
     @classmethod
     def load(cls, path: Path | None = None) -> "LocalModeration":
@@ -114,9 +120,11 @@ class LocalModeration:
         if not tokens:
             return Scored(0.0, "none")
         linear = self._bias + float(self._linear([plain], [tokens])[0])
-        seen, meaning = self._reader.read(self._vectors.words(tokens[:LONGEST]))
+        vectors = self._vectors.words(tokens[:LONGEST])
+        seen, meaning = self._reader.read(vectors)
         network = float(self._out[:-1] @ seen) + float(self._out[-1])
-        margin = (1.0 - self._share) * linear + self._share * network
+        first, second, third = self._shares
+        margin = first * linear + second * network + third * self._context.margin(vectors)
         score = logistic(self._slope * margin + self._offset)
         if score < self.threshold / 2:
             return Scored(score, "none")

@@ -1,0 +1,92 @@
+"""A small transformer over word vectors: how likely a window is one of a kind, each word read beside its neighbours.
+
+After Vaswani and others 2017, "Attention is all you need", normalised before each layer. `training.context` teaches it
+what a sentence encoder says.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quorate.models.local.features import Floats
+
+LONGEST = 96
+"""Words of a window that are read; a window of 320 characters has fewer unless it is made to have more."""
+HEADS = 4
+LAYERS = 3
+_TINY = np.float32(1e-5)
+
+
+class Context:
+    """Reads the words of a window in their context.
+
+    Args:
+        arrays: `project`; `places`; for each layer, numbered, `ask`, `tell`, `widen` and `narrow`; `gain`, `hidden`
+            and `out`; each but the places with its `_bias`, as `training.context` names and folds them.
+    """
+
+    def __init__(self, arrays: Mapping[str, Floats]) -> None:
+        self._project, self._project_bias = arrays["project"], arrays["project_bias"]
+        self._places = arrays["places"]
+        self._gain, self._gain_bias = arrays["gain"], arrays["gain_bias"]
+        self._layers = [_Layer(arrays, number) for number in range(LAYERS)]
+        self._hidden, self._hidden_bias = arrays["hidden"], arrays["hidden_bias"]
+        self._out, self._out_bias = arrays["out"], float(arrays["out_bias"][0])
+
+    def margin(self, vectors: Floats) -> float:
+        """The log-odds of a window whose words have these vectors; as for `read`."""
+        hidden = np.maximum(self.read(vectors) @ self._hidden + self._hidden_bias, 0.0)
+        return float(hidden @ self._out) + self._out_bias
+
+    def read(self, vectors: Floats) -> Floats:
+        """The mean and the highest of what each word says in its context, for `margin`.
+
+        Args:
+            vectors: of the words, in their order (`Vectors.words`). Shape (words, dim), 1 to `LONGEST` words.
+
+        Returns:
+            Shape (2 * width,).
+        """
+        seen: Floats = vectors @ self._project + self._project_bias
+        seen += self._places[: len(vectors)]
+        for layer in self._layers:
+            seen = layer(seen)
+        seen = _normal(seen)
+        seen *= self._gain
+        seen += self._gain_bias
+        return np.concatenate([seen.mean(axis=0), seen.max(axis=0)])
+
+
+class _Layer:
+    """Attention, then two linear maps with a bend between; both are added to what they read. Shape stays."""
+
+    def __init__(self, arrays: Mapping[str, Floats], number: int) -> None:
+        names = ("ask", "tell", "widen", "narrow")
+        self._ask, self._tell, self._widen, self._narrow = (
+            (arrays[f"{name}{number}"], arrays[f"{name}{number}_bias"]) for name in names
+        )
+
+    def __call__(self, words: Floats) -> Floats:
+        count, width = words.shape
+        asked = _through(_normal(words), self._ask).reshape(count, 3, HEADS, width // HEADS).transpose(1, 2, 0, 3)
+        share: Floats = asked[0] @ asked[1].transpose(0, 2, 1)
+        share -= share.max(axis=2, keepdims=True)
+        np.exp(share, out=share)
+        told = (share @ asked[2]) / share.sum(axis=2, keepdims=True)
+        words = words + _through(told.transpose(1, 0, 2).reshape(count, width), self._tell)
+        wide = _through(_normal(words), self._widen)
+        return words + _through(np.maximum(wide, 0.0, out=wide), self._narrow)
+
+
+def _normal(words: Floats) -> Floats:
+    """Each row with mean 0 and variance 1; gains and biases are folded into what follows."""
+    centred: Floats = words - words.mean(axis=1, keepdims=True)
+    variance: Floats = np.einsum("ij,ij->i", centred, centred) / np.float32(words.shape[1])
+    centred /= np.sqrt(variance + _TINY)[:, None]
+    return centred
+
+
+def _through(words: Floats, pair: Sequence[NDArray[np.float32]]) -> Floats:
+    found: Floats = words @ pair[0] + pair[1]
+    return found

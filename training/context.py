@@ -1,0 +1,308 @@
+"""Teaches a small transformer what a sentence encoder, and a classifier over it, say of windows.
+
+Needs the extra `training-vectors`. First the transformer learns, without any label, what the encoder says of texts;
+then, from a classifier that learned the labels over what the encoder says (the teacher), how likely each is a
+violation, on texts without labels too (after Hinton, Vinyals and Dean 2015, "Distilling the knowledge in a neural
+network"). What runs is `quorate.models.local.context.Context`.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
+
+from quorate.models.local import features
+from quorate.models.local.context import HEADS, LAYERS, LONGEST
+from quorate.models.local.features import Floats
+from quorate.models.local.vectors import Vectors
+from training import data, vectors
+
+WIDTH, WIDE, HIDDEN = 128, 384, 64
+PIECES = 45_000
+"""Pieces of training texts, of 1 to `_PIECE` words, that are shown beside them."""
+QUESTIONS = 8000
+"""Texts of each file of the scope set that are shown, without their labels."""
+ROUNDS, LAST_ROUNDS = 4, 2
+TEACHERS = 2
+_PIECE = 14
+_BATCH = 128
+_SHOWN = 320
+_RATE, _LAST_RATE = 2e-3, 1e-3
+
+Flags = NDArray[np.bool_]
+Places = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """Texts that the transformer learns from, those with labels first.
+
+    Attributes:
+        tokens: numbers of each text's words in `table`, 1 word at least; 0 is no word.
+        table: the words' vectors, the first of them for none. Shape (words + 1, dim).
+        said: what the encoder says of each text, each number with mean 0 and variance 1. Shape (len(tokens), 384).
+        source: where each text is from; "" if from no source that is ever left out.
+        labelled: how many of the texts have labels.
+    """
+
+    tokens: list[NDArray[np.int64]]
+    table: Floats
+    said: Floats
+    source: NDArray[np.str_]
+    labelled: int
+
+
+def lesson(windows: Sequence[str], sources: Sequence[str], root: Path, seed: int) -> Lesson:
+    """The windows of the labelled texts, pieces of them, and questions of the scope set."""
+    rng = random.Random(seed)
+    texts, whose = list(windows), list(sources)
+    for _ in range(PIECES):
+        at = rng.randrange(len(windows))
+        words = windows[at].split()
+        size = rng.randint(1, min(len(words), _PIECE)) if words else 0
+        low = rng.randint(0, len(words) - size)
+        texts.append(" ".join(words[low : low + size]))
+        whose.append(sources[at])
+    for name in ("train", "neutral_smalltalk"):
+        some = sorted({row.text[:_SHOWN] for row in data.rows(root / "scope" / f"{name}.jsonl")})
+        texts += rng.sample(some, min(QUESTIONS, len(some)))
+        whose += [""] * (len(texts) - len(whose))
+    tokens, table = numbered(texts)
+    said = vectors.encoded(texts)
+    said = (said - said.mean(axis=0)) / (said.std(axis=0) + 1e-5)
+    return Lesson(tokens, table, said, np.array(whose), len(windows))
+
+
+def numbered(texts: Sequence[str]) -> tuple[list[NDArray[np.int64]], Floats]:
+    """Numbers of the words of each text, and the words' vectors. Shape of these (words + 1, dim)."""
+    known: dict[str, int] = {}
+    tokens = []
+    for text in texts:
+        words = features.words(features.normalise(text))[:LONGEST]
+        tokens.append(np.array([known.setdefault(word, len(known) + 1) for word in words] or [0], dtype=np.int64))
+    table = Vectors.load()
+    rows, names = [np.zeros((1, table.dim), np.float32)], list(known)
+    rows += [table.words(names[low : low + 2000]) for low in range(0, len(names), 2000)]
+    return tokens, np.concatenate(rows)
+
+
+class _Layer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
+        self.ask, self.tell = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.widen, self.narrow = nn.Linear(WIDTH, WIDE), nn.Linear(WIDE, WIDTH)
+
+    def forward(self, words: torch.Tensor, here: torch.Tensor) -> torch.Tensor:
+        rows, count, width = words.shape
+        asked = self.ask(self.first(words)).view(rows, count, 3, HEADS, width // HEADS).permute(2, 0, 3, 1, 4)
+        told = functional.scaled_dot_product_attention(asked[0], asked[1], asked[2], attn_mask=here)
+        words = words + self.tell(told.transpose(1, 2).reshape(rows, count, width))
+        found: torch.Tensor = words + self.narrow(torch.relu(self.widen(self.second(words))))
+        return found
+
+
+class Net(nn.Module):
+    """`quorate.models.local.context.Context` and what stands on it, for training.
+
+    Args:
+        table: vectors of words, the first of them for none. Shape (words + 1, dim).
+        said: numbers that the encoder gives.
+    """
+
+    def __init__(self, table: Floats, said: int) -> None:
+        super().__init__()
+        self.scale = float(1 / np.linalg.norm(table[1:], axis=1).mean())
+        self.show(table)
+        self.project = nn.Linear(table.shape[1], WIDTH)
+        self.places = nn.Parameter(torch.randn(LONGEST, WIDTH) * 0.02)
+        self.layers = nn.ModuleList(_Layer() for _ in range(LAYERS))
+        self.last = nn.LayerNorm(WIDTH)
+        self.told = nn.Linear(2 * WIDTH, said)
+        self.hidden, self.out = nn.Linear(2 * WIDTH, HIDDEN), nn.Linear(HIDDEN, 1)
+
+    def show(self, table: Floats) -> None:
+        """Read words of another table from now on."""
+        self.table = torch.from_numpy(table * np.float32(self.scale))
+
+    def read(self, tokens: torch.Tensor) -> torch.Tensor:
+        """What `Context.read` gives, for many windows. Shape (windows, 2 * WIDTH)."""
+        here = tokens > 0
+        if self.training:
+            here = here & (torch.rand(tokens.shape) > 0.05)
+        # A text without a word is read as one word of no meaning.
+        here[:, 0] = True
+        kinds, places = torch.unique(tokens, return_inverse=True)
+        words = functional.embedding(places, self.project(self.table[kinds])) + self.places[: tokens.shape[1]]
+        for layer in self.layers:
+            words = layer(words, here[:, None, None, :])
+        words, mask = self.last(words), here[..., None]
+        mean = (words * mask).sum(1) / mask.sum(1)
+        return torch.cat([mean, words.masked_fill(~mask, -9.0).amax(1)], dim=1)
+
+    def margin(self, read: torch.Tensor) -> torch.Tensor:
+        """Log-odds of a violation from what was read. Shape (windows,)."""
+        found: torch.Tensor = self.out(torch.relu(self.hidden(read)))
+        return found[:, 0]
+
+
+def start(some: Lesson, seed: int) -> Net:
+    """A net that knows what the encoder says, and nothing of labels."""
+    torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    net = Net(some.table, some.said.shape[1])
+    _learn(net, some, np.arange(len(some.tokens)), rate=_RATE, rounds=ROUNDS, seed=seed, wanted=None)
+    return net
+
+
+def fit(begun: Net, some: Lesson, keep: Flags, *, wrong: Flags, weight: Floats, seed: int) -> Net:
+    """A net that says what teachers say who learned the labels of the windows in `keep`.
+
+    Args:
+        begun: what `start` gave; it is not changed.
+        some: the texts.
+        keep: windows to learn from; of sources without any such no piece is shown either. Shape (some.labelled,).
+        wrong: whether a window's text is a violation. Shape (some.labelled,).
+        weight: what each window counts. Shape (some.labelled,).
+        seed: for the order of texts, and the teachers' start.
+    """
+    chosen = np.flatnonzero(keep)
+    answers = [
+        _taught(some.said[chosen], wrong[chosen], weight[chosen], seed + one)(some.said) for one in range(TEACHERS)
+    ]
+    torch.manual_seed(seed)
+    net = Net(some.table, some.said.shape[1])
+    net.load_state_dict(begun.state_dict())
+    known = np.unique(some.source[chosen])
+    shown = np.flatnonzero(np.isin(some.source, known) | (some.source == ""))
+    shown = np.concatenate([chosen, shown[shown >= some.labelled]])
+    wanted = np.mean(answers, axis=0, dtype=np.float32)
+    _learn(net, some, shown, rate=_LAST_RATE, rounds=LAST_ROUNDS, seed=seed, wanted=wanted)
+    return net
+
+
+def _learn(
+    net: Net, some: Lesson, shown: Places, *, rate: float, rounds: int, seed: int, wanted: Floats | None
+) -> None:
+    """Fit to what the encoder says, and to the log-odds that are wanted, if any."""
+    rng = np.random.default_rng(seed)
+    lengths = np.array([len(tokens) for tokens in some.tokens])
+    plans = [list(_batches(shown, lengths, rng)) for _ in range(rounds)]
+    optimiser = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=sum(map(len, plans)), pct_start=0.1)
+    net.train()
+    for batch in (batch for plan in plans for batch in plan):
+        read = net.read(padded([some.tokens[at] for at in batch]))
+        loss = functional.mse_loss(net.told(read), torch.from_numpy(some.said[batch]))
+        if wanted is not None:
+            odds, told = net.margin(read), torch.from_numpy(wanted[batch])
+            loss = 0.3 * loss + 0.5 * functional.smooth_l1_loss(odds, told)
+            loss = loss + 2 * functional.binary_cross_entropy_with_logits(odds, torch.sigmoid(told))
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+    net.eval()
+
+
+def _batches(shown: Places, lengths: NDArray[np.int64], rng: np.random.Generator) -> Iterator[Places]:
+    """Texts of about the same length together, in random order."""
+    order = rng.permutation(shown)
+    found = []
+    for low in range(0, len(order), 24 * _BATCH):
+        some = order[low : low + 24 * _BATCH]
+        some = some[np.argsort(lengths[some], kind="stable")]
+        found += [some[at : at + _BATCH] for at in range(0, len(some), _BATCH)]
+    return (found[at] for at in rng.permutation(len(found)))
+
+
+def padded(rows: Sequence[NDArray[np.int64]]) -> torch.Tensor:
+    """The rows side by side, 0 where a row has ended. Shape (len(rows), the longest)."""
+    found = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
+    for at, row in enumerate(rows):
+        found[at, : len(row)] = torch.from_numpy(row)
+    return found
+
+
+def margins(net: Net, tokens: Sequence[NDArray[np.int64]], table: Floats) -> Floats:
+    """Log-odds of each window. Shape (len(tokens),)."""
+    net.show(table)
+    order = np.argsort([len(row) for row in tokens], kind="stable")
+    found = np.zeros(len(tokens), dtype=np.float32)
+    with torch.no_grad():
+        for low in range(0, len(order), _BATCH):
+            some = order[low : low + _BATCH]
+            found[some] = net.margin(net.read(padded([tokens[at] for at in some]))).numpy()
+    return found
+
+
+class _Teacher(nn.Module):
+    """A small network over what the encoder says."""
+
+    def __init__(self, said: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Dropout(0.25), nn.Linear(said, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 1)
+        )
+
+    def __call__(self, said: Floats) -> Floats:
+        with torch.no_grad():
+            found: Floats = self.layers(torch.from_numpy(said))[:, 0].numpy()
+        return found
+
+
+def _taught(said: Floats, wrong: Flags, weight: Floats, seed: int) -> _Teacher:
+    torch.manual_seed(seed)
+    teacher = _Teacher(said.shape[1])
+    x, answers = torch.from_numpy(said), torch.from_numpy(wrong.astype(np.float32))
+    share = torch.from_numpy(weight)
+    rounds, batch = 8, 256
+    optimiser = torch.optim.AdamW(teacher.parameters(), lr=3e-3, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=rounds * -(-len(x) // batch))
+    for some in (some for _ in range(rounds) for some in torch.randperm(len(x)).split(batch)):
+        odds = teacher.layers(x[some])[:, 0]
+        loss = functional.binary_cross_entropy_with_logits(odds, answers[some], weight=share[some])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    teacher.eval()
+    return teacher
+
+
+def arrays(net: Net) -> dict[str, Floats]:
+    """The weights as `Context` takes them: scales, gains and their biases folded into what they act on."""
+    found = {"places": _plain(net.places)}
+    pairs: dict[str, tuple[torch.Tensor, torch.Tensor]] = {
+        "project": (net.project.weight.T * net.scale, net.project.bias),
+        "gain": (net.last.weight, net.last.bias),
+        "hidden": (net.hidden.weight.T, net.hidden.bias),
+        "out": (net.out.weight[0], net.out.bias),
+    }
+    for number, layer in enumerate(net.layers):
+        ask, bias = _folded(layer.first, layer.ask)
+        size = torch.ones(3 * WIDTH)
+        size[:WIDTH] = (WIDTH // HEADS) ** -0.5
+        pairs[f"ask{number}"] = ask * size, bias * size
+        pairs[f"tell{number}"] = layer.tell.weight.T, layer.tell.bias
+        pairs[f"widen{number}"] = _folded(layer.second, layer.widen)
+        pairs[f"narrow{number}"] = layer.narrow.weight.T, layer.narrow.bias
+    for name, (weight, bias) in pairs.items():
+        found[name], found[f"{name}_bias"] = _plain(weight), _plain(bias)
+    return found
+
+
+def _folded(norm: nn.LayerNorm, layer: nn.Linear) -> tuple[torch.Tensor, torch.Tensor]:
+    weight = layer.weight.T
+    return norm.weight[:, None] * weight, norm.bias @ weight + layer.bias
+
+
+def _plain(tensor: torch.Tensor) -> Floats:
+    return np.ascontiguousarray(tensor.detach().numpy(), dtype=np.float32)
