@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from quorate.models.local.context import HEADS, LAYERS, LONGEST, Context
+from quorate.models.local.context import HEADS, LAYERS, LONGEST, PREFIX, Context
 
 DIM, WIDTH, WIDE, HIDDEN = 10, 8 * HEADS, 24, 6
 
@@ -19,12 +19,12 @@ def drawn(seed: int) -> dict[str, np.ndarray]:
         shapes |= {f"widen{number}": (WIDTH, WIDE), f"narrow{number}": (WIDE, WIDTH)}
     biases = {f"{name}_bias": (1 if name == "out" else shape[-1],) for name, shape in shapes.items()}
     every = {**shapes, **biases, "places": (LONGEST, WIDTH)}
-    return {name: rng.normal(size=shape, scale=0.4).astype(np.float32) for name, shape in every.items()}
+    return {f"{PREFIX}{name}": rng.normal(size=shape, scale=0.4).astype(np.float32) for name, shape in every.items()}
 
 
 def plain(arrays: dict[str, np.ndarray], vectors: np.ndarray) -> float:
     """The margin word by word and head by head, in 64 bits."""
-    given = {name: array.astype(np.float64) for name, array in arrays.items()}
+    given = {name.removeprefix(PREFIX): array.astype(np.float64) for name, array in arrays.items()}
 
     def normal(row: np.ndarray) -> np.ndarray:
         return (row - row.mean()) / math.sqrt(row.var() + 1e-5)

@@ -15,13 +15,15 @@ network, and is meant as the first, cheapest of several checks: it finds the cru
 **How it works.** Two halves read each window of 320 characters, and their log-odds are added. One is a logistic
 regression over which words, pairs of neighbours and pairs a word or two apart occur (hashed; a feature counts if three
 sources or families of texts have it), and over hints: stems of about 25 ideas ("ignore", "rules", "reveal") in about
-twenty languages, and their ordered pairs. The other is the mean of two small convolutional networks over static word
-vectors (`vectors.md`), trained with windows spliced into honest texts and words left out. A text counts as bad as the
-worst window of its readings (`quorate.checks.readings`); one longer than a window is read line by line as well, and a
-text of many windows must be worse. Of a text with more than 64 different windows the linear half reads every one, and
-the networks the 64 that it finds worst; then whole sentences around the five worst places are read again. So a long
-text costs little more than its linear half; a window in which only the networks see an attack is missed there (no
-outcome changed on the hostile texts of the benchmark). Run time is numpy only. A text in another language that is not
+twenty languages, and their ordered pairs. The other is a small transformer over static word vectors (`vectors.md`; three
+layers of 128 numbers), which reads each word beside all others. It learned, without any label, what all-MiniLM-L6-v2
+says of some 130,000 windows, pieces of them and support questions, and was then left as it is; three small networks
+learned the labels from what it reads (mean and highest over the words), and their mean counts. A text counts as bad as
+the worst window of its readings (`quorate.checks.readings`); one longer than a window is read line by line as well, and
+a text of many windows must be worse. Of a text with more than 64 different windows the linear half reads every one, and
+the transformer the 64 that it finds worst; then whole sentences around the five worst places are read again. So a long
+text costs little more than its linear half; a window in which only the transformer sees an attack is missed there. Run
+time is numpy only. A text in another language that is not
 flagged is abstained from ("language not covered: Polish"; decision 0008).
 
 **Chosen by leaving sources out.** Seven times a source of attacks, its honest texts and further honest sources are left
@@ -36,7 +38,8 @@ to it than what comes from elsewhere. Development rows chose nothing else.
 CC-BY-SA-4.0), prompts.chat role prompts (CC0), BANKING77 (CC-BY-4.0), CLINC150 (CC-BY-3.0), Bitext (CDLA-Sharing-1.0);
 as honest texts without their labels Davidson (MIT), Vicomtech (CC-BY-SA-3.0-ES), Surge (MIT); and texts written for
 this project (`training/own`, `training/templates.py`, `training/honest.py`). Dev, whose sources are in none of these:
-CyberSecEval 3 (MIT), NotInject (MIT), XSTest (CC-BY-4.0), HWU64 (CC-BY-4.0). No row is shipped, only numbers.
+CyberSecEval 3 (MIT), NotInject (MIT), XSTest (CC-BY-4.0), HWU64 (CC-BY-4.0). No row is shipped, only numbers. The
+encoder: all-MiniLM-L6-v2 (Apache-2.0).
 """
 
 _THREAT_WEAK = """**Ways that were tried**, judged by leaving sources out (mean AUC and recall at 1 % false alarms).
@@ -100,7 +103,27 @@ one network, 1 to 0.8:
 So on whole new sources it is well above the reference, and adding the reference gains no recall; on dev alone, whose
 attacks hang on a system prompt, the reference on all texts is better. It was not added: it would help on dev only.
 
-Rows of different corpora do not compare. The half with word vectors gains most where attacks are paraphrased; pruning
+**With a reader of context** (record 0020), all texts, the mean of the three public sources left out; "phrases" is the
+linear half, one random start each:
+
+| way | AUC | recall | dev: AUC, recall |
+|---|---|---|---|
+| phrases and a convolutional network (shipped before, with two networks) | 0.921 | 0.428 | 0.832, 0.20 |
+| network over what all-MiniLM-L6-v2 says of a window (its mean) | 0.910 | 0.348 | 0.757, 0.06 |
+| the same, with phrases | 0.941 | 0.513 | 0.827, 0.15 |
+| over its mean and highest, with phrases and convolutions | 0.943 | 0.520 | 0.834, 0.17 |
+| own transformer, taught what the encoder says; network on it | 0.932 | 0.442 | 0.778, 0.04 |
+| the same, with phrases and convolutions | 0.949 | 0.533 | 0.845, 0.14 |
+| the same, with phrases (this, by a trial with fewer texts without labels) | 0.949 | 0.527 | 0.841, 0.13 |
+
+The small transformer explains less than half of what the encoder says, and yet does better on new sources than the
+encoder itself: it knows whole words by their meaning and little else, so there is less of a source to learn. Beside it
+the convolutions have nothing to add (their share comes out below zero), so they are gone. What costs recall now, source
+by source: ten greetings that say "ai" ("hello, ai") and outrank a third of neuralchemy's attacks when no CLINC150 text
+was seen; prompts that improve prompts, which outrank jailbreaks when no harmless role prompt was seen; and errands
+without any sign of an attack (BIPIA).
+
+Rows of different corpora do not compare. Word vectors gain most where attacks are paraphrased; pruning
 and balancing change little. AILuminate's prompts, taken as honest at first, turned out to hold jailbreaks; without them
 recall rose from 0.27 to 0.31. Diversity of attacks, and of honest texts that look like them, is the limit.
 

@@ -1,11 +1,13 @@
 """Teaches a small transformer what a sentence encoder, and a classifier over it, say of windows.
 
-Needs the extra `training-vectors`. First the transformer learns, without any label, what the encoder says of texts;
-then, from a classifier that learned the labels over what the encoder says (the teacher), how likely each is a
-violation, on texts without labels too (after Hinton, Vinyals and Dean 2015, "Distilling the knowledge in a neural
-network"). What runs is `quorate.models.local.context.Context`.
+Needs the extra `training-vectors`. First the transformer learns, without any label, what the encoder says of texts.
+Then either small networks learn the labels from what it reads (`crowned`; threat), or it learns, from such networks
+over what the encoder says, how likely each text is bad, on texts without labels too (`fit`; moderation; after Hinton,
+Vinyals and Dean 2015, "Distilling the knowledge in a neural network"). What runs is
+`quorate.models.local.context.Context`.
 """
 
+import copy
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,18 +20,19 @@ from torch import nn
 from torch.nn import functional
 
 from quorate.models.local import features
-from quorate.models.local.context import HEADS, LAYERS, LONGEST
+from quorate.models.local.context import HEADS, LAYERS, LONGEST, PREFIX
 from quorate.models.local.features import Floats
 from quorate.models.local.vectors import Vectors
-from training import data, vectors
+from training import data, encoder
 
 WIDTH, WIDE, HIDDEN = 128, 384, 64
 PIECES = 45_000
 """Pieces of training texts, of 1 to `_PIECE` words, that are shown beside them."""
 QUESTIONS = 8000
 """Texts of each file of the scope set that are shown, without their labels."""
-ROUNDS, LAST_ROUNDS = 4, 2
+ROUNDS, LAST_ROUNDS = 4, 3
 TEACHERS = 2
+_HEAD = 128
 _PIECE = 14
 _BATCH = 128
 _SHOWN = 320
@@ -46,7 +49,7 @@ class Lesson:
     Attributes:
         tokens: numbers of each text's words in `table`, 1 word at least; 0 is no word.
         table: the words' vectors, the first of them for none. Shape (words + 1, dim).
-        said: what the encoder says of each text, each number with mean 0 and variance 1. Shape (len(tokens), 384).
+        said: what the encoder says of each text, each number with mean 0 and variance 1. Shape (texts, encoder.SAID).
         source: where each text is from; "" if from no source that is ever left out.
         labelled: how many of the texts have labels.
     """
@@ -58,7 +61,7 @@ class Lesson:
     labelled: int
 
 
-def lesson(windows: Sequence[str], sources: Sequence[str], root: Path, seed: int) -> Lesson:
+def lesson(windows: Sequence[str], sources: Sequence[str] | NDArray[np.str_], root: Path, seed: int) -> Lesson:
     """The windows of the labelled texts, pieces of them, and questions of the scope set."""
     rng = random.Random(seed)
     texts, whose = list(windows), list(sources)
@@ -74,7 +77,7 @@ def lesson(windows: Sequence[str], sources: Sequence[str], root: Path, seed: int
         texts += rng.sample(some, min(QUESTIONS, len(some)))
         whose += [""] * (len(texts) - len(whose))
     tokens, table = numbered(texts)
-    said = vectors.encoded(texts)
+    said = encoder.read(texts)
     said = (said - said.mean(axis=0)) / (said.std(axis=0) + 1e-5)
     return Lesson(tokens, table, said, np.array(whose), len(windows))
 
@@ -147,42 +150,127 @@ class Net(nn.Module):
         return torch.cat([mean, words.masked_fill(~mask, -9.0).amax(1)], dim=1)
 
     def margin(self, read: torch.Tensor) -> torch.Tensor:
-        """Log-odds of a violation from what was read. Shape (windows,)."""
+        """Log-odds that a window is bad, from what was read. Shape (windows,)."""
         found: torch.Tensor = self.out(torch.relu(self.hidden(read)))
         return found[:, 0]
 
 
-def start(some: Lesson, seed: int) -> Net:
-    """A net that knows what the encoder says, and nothing of labels."""
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What the transformer learns from, and what it is before it learns of labels."""
+
+    lesson: Lesson
+    net: Net
+
+
+def begin(windows: Sequence[str], sources: Sequence[str] | NDArray[np.str_], root: Path, seed: int) -> Begun:
+    """A net that knows what the encoder says of the windows of labelled texts and of other texts; no label."""
+    some = lesson(windows, sources, root, seed)
     torch.manual_seed(seed)
-    torch.set_num_threads(1)
     net = Net(some.table, some.said.shape[1])
     _learn(net, some, np.arange(len(some.tokens)), rate=_RATE, rounds=ROUNDS, seed=seed, wanted=None)
-    return net
+    return Begun(some, net)
 
 
-def fit(begun: Net, some: Lesson, keep: Flags, *, wrong: Flags, weight: Floats, seed: int) -> Net:
+class Head(nn.Module):
+    """A small network over what was read of a text; gives its log-odds of being bad."""
+
+    def __init__(self, read: int) -> None:
+        super().__init__()
+        self.hidden, self.out = nn.Linear(read, _HEAD), nn.Linear(_HEAD, 1)
+
+    def forward(self, read: torch.Tensor) -> torch.Tensor:
+        """Log-odds. Shape (texts,)."""
+        some = functional.dropout(read, 0.25, self.training)
+        some = functional.dropout(torch.relu(self.hidden(some)), 0.5, self.training)
+        found: torch.Tensor = self.out(some)[:, 0]
+        return found
+
+    def margins(self, read: Floats) -> Floats:
+        """Log-odds of texts of which so much was read. Shape (texts, numbers) to (texts,)."""
+        with torch.no_grad():
+            found: Floats = self(torch.from_numpy(read)).numpy()
+        return found
+
+
+def taught(read: Floats, wrong: Flags, weight: Floats, seed: int) -> Head:
+    """A network that learned the labels of windows from what was read of them.
+
+    Args:
+        read: each number with mean 0 and variance 1. Shape (windows, numbers).
+        wrong: whether each window is bad. Shape (windows,).
+        weight: what each counts. Shape (windows,).
+        seed: for its start and the order of windows.
+    """
+    torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    head = Head(read.shape[1])
+    x, answers = torch.from_numpy(read), torch.from_numpy(wrong.astype(np.float32))
+    share = torch.from_numpy(weight)
+    rounds, batch = 8, 256
+    optimiser = torch.optim.AdamW(head.parameters(), lr=3e-3, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=rounds * -(-len(x) // batch))
+    for some in (some for _ in range(rounds) for some in torch.randperm(len(x)).split(batch)):
+        loss = functional.binary_cross_entropy_with_logits(head(x[some]), answers[some], weight=share[some])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    return head.eval()
+
+
+def seen(net: Net, tokens: Sequence[NDArray[np.int64]]) -> Floats:
+    """What the net reads of each window. Shape (len(tokens), 2 * WIDTH)."""
+    order = np.argsort([len(row) for row in tokens], kind="stable")
+    found = np.zeros((len(tokens), 2 * WIDTH), dtype=np.float32)
+    with torch.no_grad():
+        for low in range(0, len(order), _BATCH):
+            some = order[low : low + _BATCH]
+            found[some] = net.read(padded([tokens[at] for at in some])).numpy()
+    return found
+
+
+def crowned(net: Net, heads: Sequence[Head], centre: Floats, spread: Floats) -> Net:
+    """The net with heads on it, whose margins' mean is its own.
+
+    Args:
+        net: a net; it is not changed.
+        heads: learned from what it reads, less the centre, by the spread.
+        centre: mean of what it reads. Shape (2 * WIDTH,).
+        spread: deviation of what it reads. Shape (2 * WIDTH,).
+    """
+    found = copy.deepcopy(net)
+    hidden = torch.cat([head.hidden.weight for head in heads]) / torch.from_numpy(spread)
+    bias = torch.cat([head.hidden.bias for head in heads]) - hidden @ torch.from_numpy(centre)
+    out = torch.cat([head.out.weight for head in heads], dim=1) / len(heads)
+    found.hidden, found.out = nn.Linear(*hidden.T.shape), nn.Linear(len(bias), 1)
+    with torch.no_grad():
+        for layer, weight, constant in (
+            (found.hidden, hidden, bias),
+            (found.out, out, torch.stack([head.out.bias for head in heads]).mean(dim=0)),
+        ):
+            layer.weight.copy_(weight)
+            layer.bias.copy_(constant)
+    return found
+
+
+def fit(begun: Begun, keep: Flags, teachers: Sequence[Head], seed: int) -> Net:
     """A net that says what teachers say who learned the labels of the windows in `keep`.
 
     Args:
-        begun: what `start` gave; it is not changed.
-        some: the texts.
-        keep: windows to learn from; of sources without any such no piece is shown either. Shape (some.labelled,).
-        wrong: whether a window's text is a violation. Shape (some.labelled,).
-        weight: what each window counts. Shape (some.labelled,).
-        seed: for the order of texts, and the teachers' start.
+        begun: what `begin` gave; it is not changed.
+        keep: labelled windows to learn from; of sources without any such no piece is shown either.
+        teachers: from `taught`; the mean of their log-odds is what is learned.
+        seed: for the order of texts.
     """
-    chosen = np.flatnonzero(keep)
-    answers = [
-        _taught(some.said[chosen], wrong[chosen], weight[chosen], seed + one)(some.said) for one in range(TEACHERS)
-    ]
+    some = begun.lesson
     torch.manual_seed(seed)
     net = Net(some.table, some.said.shape[1])
-    net.load_state_dict(begun.state_dict())
-    known = np.unique(some.source[chosen])
-    shown = np.flatnonzero(np.isin(some.source, known) | (some.source == ""))
+    net.load_state_dict(begun.net.state_dict())
+    chosen = np.flatnonzero(keep)
+    shown = np.flatnonzero(np.isin(some.source, np.unique(some.source[chosen])) | (some.source == ""))
     shown = np.concatenate([chosen, shown[shown >= some.labelled]])
-    wanted = np.mean(answers, axis=0, dtype=np.float32)
+    wanted = np.mean([teacher.margins(some.said) for teacher in teachers], axis=0, dtype=np.float32)
     _learn(net, some, shown, rate=_LAST_RATE, rounds=LAST_ROUNDS, seed=seed, wanted=wanted)
     return net
 
@@ -191,6 +279,7 @@ def _learn(
     net: Net, some: Lesson, shown: Places, *, rate: float, rounds: int, seed: int, wanted: Floats | None
 ) -> None:
     """Fit to what the encoder says, and to the log-odds that are wanted, if any."""
+    torch.set_num_threads(1)
     rng = np.random.default_rng(seed)
     lengths = np.array([len(tokens) for tokens in some.tokens])
     plans = [list(_batches(shown, lengths, rng)) for _ in range(rounds)]
@@ -232,53 +321,15 @@ def padded(rows: Sequence[NDArray[np.int64]]) -> torch.Tensor:
 
 
 def margins(net: Net, tokens: Sequence[NDArray[np.int64]], table: Floats) -> Floats:
-    """Log-odds of each window. Shape (len(tokens),)."""
+    """Log-odds of each window, whose words have the vectors of this table. Shape (len(tokens),)."""
     net.show(table)
-    order = np.argsort([len(row) for row in tokens], kind="stable")
-    found = np.zeros(len(tokens), dtype=np.float32)
     with torch.no_grad():
-        for low in range(0, len(order), _BATCH):
-            some = order[low : low + _BATCH]
-            found[some] = net.margin(net.read(padded([tokens[at] for at in some]))).numpy()
+        found: Floats = net.margin(torch.from_numpy(seen(net, tokens))).numpy()
     return found
 
 
-class _Teacher(nn.Module):
-    """A small network over what the encoder says."""
-
-    def __init__(self, said: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Dropout(0.25), nn.Linear(said, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 1)
-        )
-
-    def __call__(self, said: Floats) -> Floats:
-        with torch.no_grad():
-            found: Floats = self.layers(torch.from_numpy(said))[:, 0].numpy()
-        return found
-
-
-def _taught(said: Floats, wrong: Flags, weight: Floats, seed: int) -> _Teacher:
-    torch.manual_seed(seed)
-    teacher = _Teacher(said.shape[1])
-    x, answers = torch.from_numpy(said), torch.from_numpy(wrong.astype(np.float32))
-    share = torch.from_numpy(weight)
-    rounds, batch = 8, 256
-    optimiser = torch.optim.AdamW(teacher.parameters(), lr=3e-3, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=rounds * -(-len(x) // batch))
-    for some in (some for _ in range(rounds) for some in torch.randperm(len(x)).split(batch)):
-        odds = teacher.layers(x[some])[:, 0]
-        loss = functional.binary_cross_entropy_with_logits(odds, answers[some], weight=share[some])
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-    teacher.eval()
-    return teacher
-
-
 def arrays(net: Net) -> dict[str, Floats]:
-    """The weights as `Context` takes them: scales, gains and their biases folded into what they act on."""
+    """The weights as `Context` takes and names them: scales, gains and their biases folded into what they act on."""
     found = {"places": _plain(net.places)}
     pairs: dict[str, tuple[torch.Tensor, torch.Tensor]] = {
         "project": (net.project.weight.T * net.scale, net.project.bias),
@@ -296,7 +347,7 @@ def arrays(net: Net) -> dict[str, Floats]:
         pairs[f"narrow{number}"] = layer.narrow.weight.T, layer.narrow.bias
     for name, (weight, bias) in pairs.items():
         found[name], found[f"{name}_bias"] = _plain(weight), _plain(bias)
-    return found
+    return {f"{PREFIX}{name}": array for name, array in found.items()}
 
 
 def _folded(norm: nn.LayerNorm, layer: nn.Linear) -> tuple[torch.Tensor, torch.Tensor]:

@@ -46,8 +46,18 @@ class Bags:
     weight: Numbers
     source: list[str]
 
+    def shares(self, chosen: NDArray[np.bool_]) -> Numbers:
+        """What each chosen window counts: an attack's share its text's weight, honest ones more. Shape (chosen,)."""
+        sizes = np.maximum(np.bincount(self.owner[chosen], minlength=len(self.attack)), 1)
+        return (self.weight / np.where(self.attack, sizes, np.sqrt(sizes)))[self.owner][chosen]
 
-def worst(margins: Numbers, owner: NDArray[np.int64], texts: int) -> Numbers:
+    def telling(self, margins: Numbers | Floats) -> NDArray[np.bool_]:
+        """Honest windows, and of attacks those that look like one. Shape (len(windows),)."""
+        top = worst(margins, self.owner, len(self.attack))[self.owner]
+        return np.asarray(~self.attack[self.owner] | (margins >= top - 1e-9) | (margins > 1.0))
+
+
+def worst(margins: Numbers | Floats, owner: NDArray[np.int64], texts: int) -> Numbers:
     """The highest margin of each text's windows. Shape (texts,)."""
     best = np.full(texts, -np.inf)
     np.maximum.at(best, owner, margins)
@@ -58,17 +68,12 @@ def fit(some: Bags, hints: int) -> tuple[dict[str, Floats], float]:
     """Weights by kind and the bias: first every window of an attack counts, then only those that look like one."""
     columns, width = _columns(some, hints)
     x = _matrix(some.windows, columns, width)
-    texts = len(some.attack)
     positive = some.attack[some.owner]
     chosen = np.ones(len(some.owner), dtype=np.bool_)
     model = LogisticRegression(C=STRENGTH, max_iter=30, tol=1e-3)
     for _ in range(ROUNDS):
-        sizes = np.maximum(np.bincount(some.owner[chosen], minlength=texts), 1)
-        share = some.weight / np.where(some.attack, sizes, np.sqrt(sizes))
-        model.fit(x[chosen], positive[chosen], sample_weight=share[some.owner][chosen])
-        margins = model.decision_function(x)
-        top = worst(margins, some.owner, texts)[some.owner]
-        chosen = ~positive | (margins >= top - 1e-9) | (margins > 1.0)
+        model.fit(x[chosen], positive[chosen], sample_weight=some.shares(chosen))
+        chosen = some.telling(model.decision_function(x))
     tables = {}
     for kind, places in columns.items():
         kept = places >= 0

@@ -18,7 +18,7 @@ from quorate.models.local.features import Floats, Lexicon
 from quorate.models.local.moderation import HARMS, LONGEST
 from quorate.models.local.vectors import Vectors
 from training import context, data
-from training.context import Lesson
+from training.context import Begun
 from training.data import Matrix
 from training.own import moderation as own
 from training.own import rows
@@ -296,19 +296,10 @@ def highest(margins: Numbers, some: Windows) -> Numbers:
     return best
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """What the context reader knows before it learns of labels, and what it learns from."""
-
-    lesson: Lesson
-    net: context.Net
-
-
 def begin(some: Windows, root: Path, seed: int) -> Begun:
     """Show the context reader what the sentence encoder says of the windows and of other texts."""
-    sources = [some.texts[owner].source for owner in some.owner]
-    lesson = context.lesson(some.parts, sources, root, seed)
-    return Begun(lesson, context.start(lesson, seed))
+    sources = np.array([text.source for text in some.texts])
+    return context.begin(some.parts, sources[some.owner], root, seed)
 
 
 def fit(some: Windows, keep: Flags, begun: Begun, seed: int) -> Model:
@@ -316,7 +307,9 @@ def fit(some: Windows, keep: Flags, begun: Begun, seed: int) -> Model:
     plain = keep & np.array([text.source != LATER for text in some.texts])
     chosen = keep[some.owner]
     nets = [fit_network(some, np.flatnonzero(chosen), seed + number) for number in range(NETS)]
-    told = context.fit(begun.net, begun.lesson, chosen, wrong=some.violation, weight=some.weight, seed=seed)
+    said, wrong, weight = begun.lesson.said[: len(chosen)][chosen], some.violation[chosen], some.weight[chosen]
+    teachers = [context.taught(said, wrong, weight, seed + number) for number in range(context.TEACHERS)]
+    told = context.fit(begun, chosen, teachers, seed)
     return Model(fit_linear(some, np.flatnonzero(plain[some.owner])), joined(nets), told)
 
 
@@ -351,7 +344,7 @@ def arrays_of(
         "scalars": np.array([model.linear.intercept_[0], *SHARES, *scalars]),
     }
     for name, array in context.arrays(model.context).items():
-        arrays[f"context_{name}"] = array.astype(np.float16)
+        arrays[name] = array.astype(np.float16)
     for name, layer in layers.items():
         arrays[name] = layer.weight.detach().numpy().T.copy()
         arrays[f"{name}_bias"] = layer.bias.detach().numpy()

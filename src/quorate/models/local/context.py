@@ -15,6 +15,7 @@ LONGEST = 96
 """Words of a window that are read; a window of 320 characters has fewer unless it is made to have more."""
 HEADS = 4
 LAYERS = 3
+PREFIX = "context_"
 _TINY = np.float32(1e-5)
 
 
@@ -23,10 +24,16 @@ class Context:
 
     Args:
         arrays: `project`; `places`; for each layer, numbered, `ask`, `tell`, `widen` and `narrow`; `gain`, `hidden`
-            and `out`; each but the places with its `_bias`, as `training.context` names and folds them.
+            and `out`; each but the places with its `_bias`, as `training.context` names and folds them, each name
+            behind `PREFIX`. Others are not looked at.
     """
 
-    def __init__(self, arrays: Mapping[str, Floats]) -> None:
+    def __init__(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+        arrays = {
+            name.removeprefix(PREFIX): array.astype(np.float32)
+            for name, array in arrays.items()
+            if name.startswith(PREFIX)
+        }
         self._project, self._project_bias = arrays["project"], arrays["project_bias"]
         self._places = arrays["places"]
         self._gain, self._gain_bias = arrays["gain"], arrays["gain_bias"]

@@ -20,7 +20,6 @@ LENGTH = 0.1
 """How much the log-odds of a text fall for each doubling of its windows: the highest of many is high by chance."""
 _AT_ONCE = 8
 """Windows that are looked at together: enough to be cheap, few enough to keep no other thread waiting."""
-_CONTEXT = "context_"
 _MEANING = np.float32(8.0)
 """Length of a window's vector beside its words', which are about 1 long."""
 
@@ -82,8 +81,7 @@ class LocalModeration:
         self._table = features.linear(weights.numbers("idf"), slots)
         names = [name for name in weights.arrays if name not in ("idf", "slots")]
         self._reader = Reader({name: weights.numbers(name) for name in names})
-        told = {name.removeprefix(_CONTEXT): weights.numbers(name) for name in names if name.startswith(_CONTEXT)}
-        self._context = Context(told)
+        self._context = Context(weights.arrays)
         self._out = weights.numbers("out")
         self._kinds = weights.numbers("kinds")
         if len(self._kinds) != len(HARMS) or len(slots) != features.SIZE:

@@ -1,8 +1,7 @@
-"""What the threat classifier sees of a window's words: which words and near pairs occur, and what they mean.
+"""What the threat classifier sees of a window's words: which words and near pairs occur.
 
 `Phrases` is a linear model over the presence of hashed words, pairs of neighbours, pairs a word or two apart, and
-hints. `Network` reads the words' vectors in their order with small convolutions (after Kim 2014, "Convolutional neural
-networks for sentence classification"). Both are numpy only; `training.linear` and `training.network` fit them.
+hints. It is numpy only; `training.linear` fits it.
 """
 
 import zlib
@@ -15,12 +14,8 @@ from quorate.models.local.features import Floats, Ids, crcs, distinct
 
 BITS = 18
 SIZE = 1 << BITS
-LONGEST = 96
-"""Words of a window that the network reads; a window of 320 characters has fewer unless it is made to have more."""
 VALUES = {"words": 1.0, "pairs": 1.0, "skips": 0.7, "hints": 1.2}
 """What a feature of each kind counts before the window's own scale."""
-TAPS: tuple[tuple[int, ...], ...] = ((0,), (0, 1), (0, 1, 2), (0, 2, 4))
-"""For each convolution, how many words behind the first its others stand."""
 
 _MASK = np.uint64(SIZE - 1)
 _PRIME = np.uint64(0x9E3779B1)
@@ -96,50 +91,3 @@ class Phrases:
             length += VALUES[kind] ** 2 * np.bincount(whose, weights=weights != 0, minlength=count)
         factors = np.where(length > 0, 3.0 / np.maximum(length, 1e-9) ** 0.25, 0.0)
         return np.asarray(self._bias + factors * total, dtype=np.float32)
-
-
-class Network:
-    """A convolutional network over word vectors.
-
-    Args:
-        arrays: `project`, `project_bias`, `ideas`, `taps`, `bias`, `hidden`, `hidden_bias`, `out` and `out_bias`, as
-            `training.network` names them.
-    """
-
-    def __init__(self, arrays: Mapping[str, Floats]) -> None:
-        self._project = arrays["project"]
-        self._project_bias = arrays["project_bias"]
-        self._ideas = arrays["ideas"]
-        self._taps = arrays["taps"]
-        self._bias = arrays["bias"]
-        self._hidden, self._hidden_bias = arrays["hidden"], arrays["hidden_bias"]
-        self._out, self._out_bias = arrays["out"], float(arrays["out_bias"][0])
-        self._width = len(self._bias) // len(TAPS)
-
-    def margin(self, vectors: Floats, ideas: NDArray[np.intp]) -> float:
-        """The log-odds that a window attacks.
-
-        Args:
-            vectors: of the window's words, in their order. Shape (words, dim).
-            ideas: number of the idea that each word hints at, counted from 1; 0 for none. Shape (words,).
-        """
-        count = len(vectors)
-        if not count:
-            return 0.0
-        read = vectors @ self._project + self._project_bias + self._ideas[ideas]
-        seen = read @ self._taps
-        tops = []
-        at = 0
-        for number, taps in enumerate(TAPS):
-            reach = taps[-1]
-            sums = np.zeros((count + reach, self._width), dtype=np.float32)
-            for behind in taps:
-                # Tap number i of a convolution sees the word `reach - behind` places before the output's place.
-                sums[reach - behind : reach - behind + count] += seen[:, at : at + self._width]
-                at += self._width
-            bias = self._bias[number * self._width : (number + 1) * self._width]
-            # Where there is no word the bias alone stands: a window is as if padded.
-            tops.append(np.maximum(np.maximum(sums.max(axis=0), 0.0) + bias, 0.0))
-        tops.append(read.sum(axis=0) / np.float32(np.sqrt(count)))
-        hidden = np.maximum(np.concatenate(tops) @ self._hidden + self._hidden_bias, 0.0)
-        return float(hidden @ self._out) + self._out_bias

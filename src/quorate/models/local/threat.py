@@ -1,6 +1,5 @@
-"""The local threat classifier: phrases and small networks over windows; `docs/cards/threat.md` has its figures."""
+"""The local threat classifier: phrases and a reader of context over windows; `docs/cards/threat.md` has its figures."""
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,13 +8,14 @@ import numpy as np
 
 from quorate.errors import UsageError
 from quorate.models.local import features
+from quorate.models.local.context import LONGEST, Context
 from quorate.models.local.features import Lexicon
-from quorate.models.local.phrases import LONGEST, Network, Phrases, phrase_ids
+from quorate.models.local.phrases import Phrases, phrase_ids
 from quorate.models.local.vectors import Vectors
 from quorate.models.local.weights import REMEDY, WEIGHTS, Scored, Weights, logistic, read_weights
 
 THREATS = ("injection", "jailbreak", "prompt_extraction", "obfuscation", "indirect")
-FORMAT = 2
+FORMAT = 3
 """Of the arrays in threat.npz; counted up when their meaning changes."""
 
 FREE = 16
@@ -43,10 +43,7 @@ class LocalThreat:
         self._vectors = vectors
         tables = {kind: weights.numbers(f"phrases_{kind}") for kind in _KINDS}
         self._phrases = Phrases(tables, float(weights.numbers("phrase_bias")[0]))
-        self._networks = [
-            Network({name.split("_", 1)[1]: weights.numbers(name) for name in weights.arrays if name.startswith(start)})
-            for start in (f"network{number}_" for number in range(int(weights.numbers("networks")[0])))
-        ]
+        self._context = Context(weights.arrays)
         self._kinds = weights.numbers("kinds")
         scalars = weights.numbers("scalars").tolist()
         self._mix = scalars[:3]
@@ -54,7 +51,6 @@ class LocalThreat:
         stems = (str(stem) for stem in weights.arrays["stems"].tolist())
         ideas = (int(idea) for idea in weights.numbers("stem_ideas"))
         self._lexicon = Lexicon(dict(zip(stems, ideas, strict=True)), int(scalars[6]))
-        self._idea = functools.lru_cache(maxsize=4096)(self._lexicon.idea)
 
     @classmethod
     def load(cls, path: Path | None = None) -> "LocalThreat":
@@ -76,16 +72,15 @@ class LocalThreat:
     def score(self, text: str) -> Scored:
         """Judge one window of one reading of a text (see `quorate.checks.readings`); never raises.
 
-        The whole text's score is `over` the highest of its windows' and readings'.
+        The whole text's score is `over` the highest of its windows' and readings'. A text without a word scores 0.
         """
         tokens = features.words(features.normalise(text))
+        if not tokens:
+            return Scored(0.0, "none")
         hints = self._lexicon.hints(tokens)
         first, second, constant = self._mix
         margin = first * self._phrases.margin({**phrase_ids(tokens), "hints": hints}) + constant
-        read = tokens[:LONGEST]
-        vectors = self._vectors.words(read)
-        ideas = np.array([self._idea(token) for token in read], dtype=np.intp)
-        margin += second * sum(one.margin(vectors, ideas) for one in self._networks) / len(self._networks)
+        margin += second * self._context.margin(self._vectors.words(tokens[:LONGEST]))
         score = logistic(self._slope * margin + self._offset)
         if score < self.threshold / 2:
             return Scored(score, "none")
