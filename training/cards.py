@@ -15,11 +15,11 @@ network, and is meant as the first, cheapest of several checks: it finds the cru
 **How it works.** Two halves read each window of 320 characters, and their log-odds are added. One is a logistic
 regression over which words, pairs of neighbours and pairs a word or two apart occur (hashed; a feature counts if three
 sources or families of texts have it), and over hints: stems of about 25 ideas ("ignore", "rules", "reveal") in about
-twenty languages, and their ordered pairs. The other is a small transformer over static word vectors (`vectors.md`; three
-layers of 128 numbers), which reads each word beside all others. It learned, without any label, what all-MiniLM-L6-v2
-says of some 130,000 windows, pieces of them and support questions, and was then left as it is; three small networks
-learned the labels from what it reads (mean and highest over the words), and their mean counts. A text counts as bad as
-the worst window of its readings (`quorate.checks.readings`); one longer than a window is read line by line as well, and
+twenty languages, and their ordered pairs. The other is a small transformer over static word vectors (`vectors.md`;
+three layers of 128 numbers), which reads each word beside all others. It learned, without any label, what
+all-MiniLM-L6-v2 says of some 130,000 windows, pieces of them and support questions, and was then left as it is; three
+small networks learned the labels from what it reads (mean and highest over the words), and their mean counts. A text
+counts as bad as the worst window of its readings (`quorate.checks.readings`); one longer than a window is read line by line as well, and
 a text of many windows must be worse. Of a text with more than 64 different windows the linear half reads every one, and
 the transformer the 64 that it finds worst; then whole sentences around the five worst places are read again. So a long
 text costs little more than its linear half; a window in which only the transformer sees an attack is missed there. Run

@@ -53,7 +53,7 @@ _GROUPS = {
     "rag_poisoning": "indirect",
     "payload_injection": "indirect",
 }
-SECOND = ("secrets", "override", "jailbreak", "content", "formats")
+SECOND = ("secrets", "override", "jailbreak", "content", "formats", "assistants")
 """Files of texts of our own that were written later and apart from the first; `honest` goes with them."""
 _PROSE = ("davidson_hate", "vicomtech_hate", "surge_toxicity")
 

@@ -29,17 +29,17 @@ class Context:
     """
 
     def __init__(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-        arrays = {
+        own: dict[str, Floats] = {
             name.removeprefix(PREFIX): array.astype(np.float32)
             for name, array in arrays.items()
             if name.startswith(PREFIX)
         }
-        self._project, self._project_bias = arrays["project"], arrays["project_bias"]
-        self._places = arrays["places"]
-        self._gain, self._gain_bias = arrays["gain"], arrays["gain_bias"]
-        self._layers = [_Layer(arrays, number) for number in range(LAYERS)]
-        self._hidden, self._hidden_bias = arrays["hidden"], arrays["hidden_bias"]
-        self._out, self._out_bias = arrays["out"], float(arrays["out_bias"][0])
+        self._project, self._project_bias = own["project"], own["project_bias"]
+        self._places = own["places"]
+        self._gain, self._gain_bias = own["gain"], own["gain_bias"]
+        self._layers = [_Layer(own, number) for number in range(LAYERS)]
+        self._hidden, self._hidden_bias = own["hidden"], own["hidden_bias"]
+        self._out, self._out_bias = own["out"], float(own["out_bias"][0])
 
     def margin(self, vectors: Floats) -> float:
         """The log-odds of a window whose words have these vectors; as for `read`."""
