@@ -19,11 +19,11 @@ twenty languages, and their ordered pairs. The other is a small transformer over
 three layers of 128 numbers), which reads each word beside all others. It learned, without any label, what
 all-MiniLM-L6-v2 says of some 130,000 windows, pieces of them and support questions, and was then left as it is; three
 small networks learned the labels from what it reads (mean and highest over the words), and their mean counts. A text
-counts as bad as the worst window of its readings (`quorate.checks.readings`); one longer than a window is read line by line as well, and
-a text of many windows must be worse. Of a text with more than 64 different windows the linear half reads every one, and
-the transformer the 64 that it finds worst; then whole sentences around the five worst places are read again. So a long
-text costs little more than its linear half; a window in which only the transformer sees an attack is missed there. Run
-time is numpy only. A text in another language that is not
+counts as bad as the worst window of its readings (`quorate.checks.readings`); one longer than a window is read line by
+line as well, and a text of many windows must be worse. Of a text with more than 64 different windows the linear half
+reads every one, and the transformer the 64 that it finds worst; then whole sentences around the five worst places are
+read again. So a long text costs little more than its linear half; a window in which only the transformer sees an attack
+is missed there. Run time is numpy only. A text in another language that is not
 flagged is abstained from ("language not covered: Polish"; decision 0008).
 
 **Chosen by leaving sources out.** Seven times a source of attacks, its honest texts and further honest sources are left
