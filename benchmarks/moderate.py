@@ -46,10 +46,10 @@ WORDS = (
 )
 PANELS = {
     "classifier, words, threat": ("classifier", "words", "threat"),
-    "n-grams, network, words": ("n-grams", "network", "words"),
+    "n-grams, reader, words": ("n-grams", "reader", "words"),
     "classifier three times": ("classifier", "classifier", "classifier"),
-    "classifier, n-grams, network": ("classifier", "n-grams", "network"),
-    "all five": ("classifier", "n-grams", "network", "words", "threat"),
+    "n-grams, network, reader": ("n-grams", "network", "reader"),
+    "all six": ("classifier", "n-grams", "network", "reader", "words", "threat"),
 }
 Scores = dict[str, Any]
 
@@ -58,10 +58,10 @@ def voters() -> dict[str, Any]:
     """Everybody who votes, by name; each gives a score."""
     judge = local_evaluator()
     made: dict[str, Any] = {"classifier": judge}
-    for name, share in (("n-grams", 0.0), ("network", 1.0)):
-        half = copy(judge.classifier)
-        half._share = share  # type: ignore[attr-defined]
-        made[name] = LocalModerationJudge(half)
+    for place, name in enumerate(("n-grams", "network", "reader")):
+        part = copy(judge.classifier)
+        part._shares = [float(place == own) for own in range(3)]  # type: ignore[attr-defined]
+        made[name] = LocalModerationJudge(part)
     made["threat"] = Check("threat", "?", LocalThreatJudge(LocalThreat.load()), kind="moderation")
     made["words"] = listed()
     return made

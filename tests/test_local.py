@@ -84,7 +84,7 @@ def test_an_attack_in_a_long_text_is_found(threat: LocalThreat) -> None:
 
 
 def test_versions_name_the_weights(threat: LocalThreat, scope: LocalScope) -> None:
-    assert re.fullmatch(r"threat-local-2\+[0-9a-f]{8}\+[0-9a-f]{8}", threat.version)
+    assert re.fullmatch(r"threat-local-3\+[0-9a-f]{8}\+[0-9a-f]{8}", threat.version)
     assert scope.version.startswith("scope-local-1+")
     other = LocalScope.fit(description="A shop for lamps.", sections=HELP, examples=QUESTIONS)
     assert other.version != scope.version
