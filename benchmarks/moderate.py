@@ -1,7 +1,7 @@
 """When does a moderation vote pay, without a language model? `python -m benchmarks.moderate --data DIR [--json FILE]`.
 
 DIR holds `moderation/dev.jsonl`, rows of `{"text", "label"}` with "violation" or "ok". No voter needs a key: the local
-moderation classifier, its two halves by themselves, the local threat classifier, and a list of words. Each gets the
+moderation classifier, its three parts by themselves, the local threat classifier, and a list of words. Each gets the
 threshold that flags at most 5 % of the honest rows of one half of the data; every figure is of the other half, and both
 halves take both parts (the counts are added). Beside each k of n stands the classifier alone, its threshold moved until
 it flags just as many honest rows: a vote pays where it catches more than that. Since that threshold is placed on the
