@@ -14,8 +14,9 @@ from torch.nn import functional
 
 from quorate.checks.windows import windows
 from quorate.models.local import features
+from quorate.models.local.context import LONGEST
 from quorate.models.local.features import Floats, Lexicon
-from quorate.models.local.moderation import HARMS, LONGEST
+from quorate.models.local.moderation import HARMS
 from quorate.models.local.vectors import Vectors
 from training import context, data
 from training.context import Begun

@@ -8,14 +8,12 @@ import numpy as np
 
 from quorate.errors import UsageError
 from quorate.models.local import features
-from quorate.models.local.context import Context
+from quorate.models.local.context import LONGEST, Context
 from quorate.models.local.features import Floats
 from quorate.models.local.vectors import Vectors
 from quorate.models.local.weights import REMEDY, WEIGHTS, Scored, Weights, logistic, read_weights
 
 HARMS = ("hate", "harassment", "sexual", "violence", "self-harm", "illicit")
-LONGEST = 96
-"""Words of a window that the network reads; a window of 320 characters has fewer unless it is made to have more."""
 LENGTH = 0.1
 """How much the log-odds of a text fall for each doubling of its windows: the highest of many is high by chance."""
 _AT_ONCE = 8
