@@ -9,7 +9,7 @@ Vinyals and Dean 2015, "Distilling the knowledge in a neural network"). What run
 
 import copy
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from quorate.models.local import features
 from quorate.models.local.context import HEADS, LAYERS, LONGEST, PREFIX
 from quorate.models.local.features import Floats
 from quorate.models.local.vectors import Vectors
-from training import data, encoder
+from training import data
 
 WIDTH, WIDE, HIDDEN = 128, 384, 64
 PIECES = 45_000
@@ -40,6 +40,7 @@ _RATE, _LAST_RATE = 2e-3, 1e-3
 
 Flags = NDArray[np.bool_]
 Places = NDArray[np.intp]
+Say = Callable[[list[str]], Floats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Lesson:
     Attributes:
         tokens: numbers of each text's words in `table`, 1 word at least; 0 is no word.
         table: the words' vectors, the first of them for none. Shape (words + 1, dim).
-        said: what the encoder says of each text, each number with mean 0 and variance 1. Shape (texts, encoder.SAID).
+        said: what the encoder says of each text, each number with mean 0 and variance 1. Shape (texts, numbers).
         source: where each text is from; "" if from no source that is ever left out.
         labelled: how many of the texts have labels.
     """
@@ -61,8 +62,8 @@ class Lesson:
     labelled: int
 
 
-def lesson(windows: Sequence[str], sources: Sequence[str] | NDArray[np.str_], root: Path, seed: int) -> Lesson:
-    """The windows of the labelled texts, pieces of them, and questions of the scope set."""
+def lesson(windows: Sequence[str], sources: NDArray[np.str_], root: Path, seed: int, say: Say) -> Lesson:
+    """The windows of the labelled texts, pieces of them, and questions of the scope set, and what is said of them."""
     rng = random.Random(seed)
     texts, whose = list(windows), list(sources)
     for _ in range(PIECES):
@@ -77,7 +78,7 @@ def lesson(windows: Sequence[str], sources: Sequence[str] | NDArray[np.str_], ro
         texts += rng.sample(some, min(QUESTIONS, len(some)))
         whose += [""] * (len(texts) - len(whose))
     tokens, table = numbered(texts)
-    said = encoder.read(texts)
+    said = say(texts)
     said = (said - said.mean(axis=0)) / (said.std(axis=0) + 1e-5)
     return Lesson(tokens, table, said, np.array(whose), len(windows))
 
@@ -163,9 +164,9 @@ class Begun:
     net: Net
 
 
-def begin(windows: Sequence[str], sources: Sequence[str] | NDArray[np.str_], root: Path, seed: int) -> Begun:
+def begin(windows: Sequence[str], sources: NDArray[np.str_], root: Path, seed: int, say: Say) -> Begun:
     """A net that knows what the encoder says of the windows of labelled texts and of other texts; no label."""
-    some = lesson(windows, sources, root, seed)
+    some = lesson(windows, sources, root, seed, say)
     torch.manual_seed(seed)
     net = Net(some.table, some.said.shape[1])
     _learn(net, some, np.arange(len(some.tokens)), rate=_RATE, rounds=ROUNDS, seed=seed, wanted=None)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from quorate.models.local.context import LONGEST
 from quorate.models.local.features import Floats, Lexicon
 from quorate.models.local.moderation import HARMS
 from quorate.models.local.vectors import Vectors
-from training import context, data
+from training import context, data, encoder
 from training.context import Begun
 from training.data import Matrix
 from training.own import moderation as own
@@ -300,7 +301,7 @@ def highest(margins: Numbers, some: Windows) -> Numbers:
 def begin(some: Windows, root: Path, seed: int) -> Begun:
     """Show the context reader what the sentence encoder says of the windows and of other texts."""
     sources = np.array([text.source for text in some.texts])
-    return context.begin(some.parts, sources[some.owner], root, seed)
+    return context.begin(some.parts, sources[some.owner], root, seed, partial(encoder.encoded, half=True))
 
 
 def fit(some: Windows, keep: Flags, begun: Begun, seed: int) -> Model:

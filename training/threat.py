@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from quorate.models.local.features import Floats, Lexicon
 from quorate.models.local.phrases import Phrases
-from training import context, data, lexicon, linear
+from training import context, data, encoder, lexicon, linear
 from training.data import Row
 from training.own import direct, indirect, roleplay
 from training.own.rows import Row as Own
@@ -166,7 +166,8 @@ class Read:
 
 def begin(some: Texts, root: Path, seed: int) -> Read:
     """Show the context reader what the sentence encoder says of the windows and of other texts, then let it read."""
-    begun = context.begin([part for parts in some.parts for part in parts], some.source[some.owner], root, seed)
+    windows = [part for parts in some.parts for part in parts]
+    begun = context.begin(windows, some.source[some.owner], root, seed, encoder.read)
     read = context.seen(begun.net, begun.lesson.tokens[: begun.lesson.labelled])
     centre, spread = read.mean(axis=0), read.std(axis=0) + np.float32(1e-5)
     return Read(begun.net, (read - centre) / spread, centre, spread)
