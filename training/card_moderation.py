@@ -85,8 +85,8 @@ trial's figures, whose scripts were not kept; those of this training run stand a
 The group of requests left out alone: the halves 0.844; and the transformer frozen 0.916, fitted to labels 0.857, fitted
 to what the encoder's small network says (one round) 0.899. By its multiplications the whole encoder would take 37 ms
 for a message of 128 tokens in numpy on one core, two of its layers 12 ms; the transformer takes 3.6 ms beside other
-work. Taught the highest of each of the encoder's numbers as well, as for threat, it keeps less: three of the groups left
-out 0.836, 0.802 and 0.856 (tweets, forum, comments) where it has 0.847, 0.801 and 0.872 without.
+work. Taught the highest of each of the encoder's numbers as well, as for threat, it keeps less: three of the groups
+left out 0.836, 0.802 and 0.856 (tweets, forum, comments) where it has 0.847, 0.801 and 0.872 without.
 
 **Why not better.** Within a source it reaches about 0.8 to 0.85; the rest of the gap is that sources do not share one
 scale. Texts of our own moved requests (JBB, XSTest) most, but less and less: 3,200 more, alike in words and different
@@ -94,10 +94,10 @@ in what is meant, moved the network on dev from about 0.77 to 0.78 (with the hon
 the n-grams from 0.758 down to 0.744, and requests left out of training whole from 0.849 down to 0.829 when both
 halves learned from them. Sources left out in turn, the project's own aside, reached 0.820 on average then; with the
 reader of context 0.851, and dev 0.819 (the halves alone 0.796). The encoder itself would give some two points more on
-dev. "Harmful" hangs on what is asked for, which half a million weights tell only where some training text speaks of such
-a thing; and most of OpenAI's honest rows have categories that nobody labelled. An expected calibration error of 0.03 on
-dev is what chance alone gives: with labels drawn from the scores themselves it is 0.029 on average, and above 0.040 once
-in twenty times.
+dev. "Harmful" hangs on what is asked for, which half a million weights tell only where some training text speaks of
+such a thing; and most of OpenAI's honest rows have categories that nobody labelled. An expected calibration error of
+0.03 on dev is what chance alone gives: with labels drawn from the scores themselves it is 0.029 on average, and above
+0.040 once in twenty times.
 
 **Known weaknesses.**
 
