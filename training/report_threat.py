@@ -25,8 +25,10 @@ OWN = (
     "own_honest",
     *(f"own_{name}" for name in threat.SECOND),
 )
-ALARMS = 0.007
-"""Share of honest texts, of sources left out of training, that the shipped threshold may flag."""
+ALARMS = 0.0015
+"""Share of honest texts, of sources left out of training, that the shipped threshold may flag.
+
+Sentences that are full of an attack's words and harmless are flagged thirty times as often (NotInject)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ FORMAT = 3
 
 FREE = 16
 """Windows of a text up to which the highest counts as it is."""
-LENGTH = 0.2
+LENGTH = 0.1
 """What each doubling beyond costs, in log-odds: about what the highest of honest windows gains by it."""
 
 _AT_ONCE = 16
@@ -33,7 +33,7 @@ class LocalThreat:
 
     Attributes:
         version: the weights' name and hash, and that of the word vectors.
-        threshold: the score above which to flag; chosen for about 0.7 % false alarms on honest texts of new sources.
+        threshold: the score above which to flag; chosen for about 0.15 % false alarms on honest texts of new sources.
     """
 
     def __init__(self, weights: Weights, vectors: Vectors) -> None:
