@@ -116,12 +116,31 @@ linear half, one random start each:
 | the same, with phrases and convolutions | 0.949 | 0.533 | 0.845, 0.14 |
 | the same, with phrases (this, by a trial with fewer texts without labels) | 0.949 | 0.527 | 0.841, 0.13 |
 
+| the same, as it ships: 57,000 more texts without labels, three networks on it | 0.947 | 0.601 | 0.826, 0.15 |
+
+Most of the last row's gain in recall is neuralchemy's (0.69 to 0.89), and comes from 122 honest texts of people who
+talk to an assistant or write prompts: they were written after seeing that such rows of CLINC150 and of prompts.chat
+outrank the attacks where they are left out. So that row flatters; the others do not hold these texts.
+
+**More is caught, and more of what only sounds like an attack.** Honest texts that may be flagged, of sources left out,
+and what follows for the shipped weights:
+
+| share | NotInject flagged | attacks of dev_insource and dev caught |
+|---|---|---|
+| 0.7 % (before) | 21 of 173 | 0.90, 0.24 |
+| 0.3 % | 13 of 173 | 0.83, 0.17 |
+| 0.15 % (shipped) | 10 of 173 | 0.82, 0.15 |
+| 0.1 % | 6 of 173 | 0.81, 0.14 |
+| weights before, 0.7 % | 8 of 173 | 0.79, 0.19 |
+
+So what is gained is gained on new sources of attacks like those that are known, and not on dev, most of whose attacks
+hang on a system prompt. Probabilities fit dev less well than before (its calibration error is above, chance alone would
+give 0.021, and 0.031 once in twenty times); a third number for their curve ("beta calibration") would give 0.030.
+
 The small transformer explains less than half of what the encoder says, and yet does better on new sources than the
 encoder itself: it knows whole words by their meaning and little else, so there is less of a source to learn. Beside it
-the convolutions have nothing to add (their share comes out below zero), so they are gone. What costs recall now, source
-by source: ten greetings that say "ai" ("hello, ai") and outrank a third of neuralchemy's attacks when no CLINC150 text
-was seen; prompts that improve prompts, which outrank jailbreaks when no harmless role prompt was seen; and errands
-without any sign of an attack (BIPIA).
+the convolutions have nothing to add (their share comes out below zero), so they are gone. What still costs recall:
+errands without any sign of an attack (BIPIA), shell commands, and prompts that improve prompts.
 
 Rows of different corpora do not compare. Word vectors gain most where attacks are paraphrased; pruning
 and balancing change little. AILuminate's prompts, taken as honest at first, turned out to hold jailbreaks; without them
@@ -140,10 +159,10 @@ recall rose from 0.27 to 0.31. Diversity of attacks, and of honest texts that lo
   speak for it. Long technical prose, licences and code come near to the threshold (up to 0.7 in single windows).
   Python functions as further honest rows lowered AUC on neuralchemy (whose attacks hold shell commands) from 0.94 to
   0.88, so they were left out.
-- A few forum posts that tell their reader what to do ("your submission was removed, message us") are above the
-  threshold already alone (7 of 610). So that long prose is not flagged for them, a text of many windows must be worse
-  by more than before: 0.2 in log-odds a doubling, where 0.12 flagged 10 of 40 long texts and found 0.68 to 0.70 of the
-  attacks in them. That was chosen on this very prose.
+- A few forum posts that tell their reader what to do ("your submission was removed, message us") are near the threshold
+  already alone, and the worst of thousands of windows is bad by chance. So a text of many windows must be worse, by 0.1
+  in log-odds a doubling: the least at which none of 40 long texts of such prose is flagged, and chosen on this very
+  prose. Without it 0.95 to 1.00 of the attacks in it would be found (0.93 alone, at the threshold of 0.7 %).
 - The second batch's attacks by hints ("you have been sold, new owner here") are mostly missed by a classifier that has
   not seen their like.
 - Long role prompts of harmless intent are its commonest false alarms when no such source was in training.
