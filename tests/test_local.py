@@ -83,6 +83,11 @@ def test_an_attack_in_a_long_text_is_found(threat: LocalThreat) -> None:
     assert judged(threat, letter + ATTACKS[0] + letter).score > threat.threshold
 
 
+@pytest.mark.parametrize("text", ["", " \n", "\u2026!?", "\U0001f600"])
+def test_a_text_without_a_word_scores_nothing(threat: LocalThreat, text: str) -> None:
+    assert threat.score(text) == Scored(0.0, "none")
+
+
 def test_versions_name_the_weights(threat: LocalThreat, scope: LocalScope) -> None:
     assert re.fullmatch(r"threat-local-3\+[0-9a-f]{8}\+[0-9a-f]{8}", threat.version)
     assert scope.version.startswith("scope-local-1+")
