@@ -160,9 +160,9 @@ recall rose from 0.27 to 0.31. Diversity of attacks, and of honest texts that lo
   Python functions as further honest rows lowered AUC on neuralchemy (whose attacks hold shell commands) from 0.94 to
   0.88, so they were left out.
 - A few forum posts that tell their reader what to do ("your submission was removed, message us") are near the threshold
-  already alone, and the worst of thousands of windows is bad by chance. So a text of many windows must be worse, by 0.1
-  in log-odds a doubling: the least at which none of 40 long texts of such prose is flagged, and chosen on this very
-  prose. Without it 0.95 to 1.00 of the attacks in it would be found (0.93 alone, at the threshold of 0.7 %).
+  already alone, and the worst of thousands of windows is bad by chance. So a text of many windows must be worse, by
+  0.12 in log-odds a doubling: by 0.1, one of 40 long texts of such prose was flagged. That was chosen on this very
+  prose. Without it, 0.95 to 1.00 of the attacks in it would be found (alone 0.93, at the threshold of 0.7 %).
 - The second batch's attacks by hints ("you have been sold, new owner here") are mostly missed by a classifier that has
   not seen their like.
 - Long role prompts of harmless intent are its commonest false alarms when no such source was in training.

@@ -20,7 +20,7 @@ FORMAT = 3
 
 FREE = 16
 """Windows of a text up to which the highest counts as it is."""
-LENGTH = 0.1
+LENGTH = 0.12
 """What each doubling beyond costs, in log-odds: about what the highest of honest windows gains by it."""
 
 _AT_ONCE = 16
