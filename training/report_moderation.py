@@ -8,6 +8,7 @@ import numpy as np
 from scipy.optimize import minimize
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
+from threadpoolctl import threadpool_limits
 
 from quorate.checks.windows import windows
 from quorate.models.local.moderation import HARMS, LENGTH, LocalModeration
@@ -202,9 +203,11 @@ def milliseconds(model: LocalModeration) -> tuple[float, float]:
     """Median and 99th percentile of the time of a message of 128 tokens, on this machine."""
     text = "Hello, I would like to know whether my order has left the warehouse yet, thank you very much. " * 6
     times = []
-    for _ in range(300):
-        start = time.perf_counter()
-        for window in windows(text):
-            model.score(window.text)
-        times.append(time.perf_counter() - start)
+    # As at run time: tiny products shared out to threads take longer.
+    with threadpool_limits(1):
+        for _ in range(300):
+            start = time.perf_counter()
+            for window in windows(text):
+                model.score(window.text)
+            times.append(time.perf_counter() - start)
     return float(np.median(times)) * 1000, float(np.quantile(times, 0.99)) * 1000
