@@ -81,8 +81,8 @@ said:
 | with all of the second batch, its attacks at full weight | 0.916 | 0.402 |
 | with all of it, its attacks at 0.3 (shipped) | 0.918 | 0.420 |
 | the same, 5,100 more honest rows of the same public sources | 0.917 | 0.421 |
-| the same, both halves, weighed on what was left out (shipped) | 0.922 | 0.429 |
-| for comparison: first batch alone, both halves, weighed (shipped before) | 0.922 | 0.433 |
+| the same, both halves, weighed on what was left out (shipped before the reader of context) | 0.922 | 0.429 |
+| for comparison: first batch alone, both halves, weighed (shipped before that) | 0.922 | 0.433 |
 
 So twelve thousand texts more, with the weaker penalty, gained nothing on the public sources, and much on our own first
 batch (mean of three, AUC 0.832 to 0.866, recall 0.18 to 0.31) and on dev (0.798 to 0.822, 0.131 to 0.166); penalty and
