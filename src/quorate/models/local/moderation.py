@@ -77,8 +77,7 @@ class LocalModeration:
         self._vectors = vectors
         slots = weights.numbers("slots")
         self._table = features.linear(weights.numbers("idf"), slots)
-        names = [name for name in weights.arrays if name not in ("idf", "slots")]
-        self._reader = Reader({name: weights.numbers(name) for name in names})
+        self._reader = Reader({name: weights.numbers(name) for name in weights.arrays if name not in ("idf", "slots")})
         self._context = Context(weights.arrays)
         self._out = weights.numbers("out")
         self._kinds = weights.numbers("kinds")
