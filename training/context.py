@@ -1,10 +1,9 @@
 """Teaches a small transformer what a sentence encoder, and a classifier over it, say of windows.
 
-Needs the extra `training-vectors`. First the transformer learns, without any label, what the encoder says of texts.
-Then either small networks learn the labels from what it reads (`crowned`; threat), or it learns, from such networks
-over what the encoder says, how likely each text is bad, on texts without labels too (`fit`; moderation; after Hinton,
-Vinyals and Dean 2015, "Distilling the knowledge in a neural network"). What runs is
-`quorate.models.local.context.Context`.
+First the transformer learns, without any label, what the encoder says of texts. Then either small networks learn the
+labels from what it reads (`crowned`; threat), or it learns, from such networks over what the encoder says, how likely
+each text is bad, on texts without labels too (`fit`; moderation; after Hinton, Vinyals and Dean 2015, "Distilling the
+knowledge in a neural network"). What runs is `quorate.models.local.context.Context`.
 """
 
 import copy

