@@ -285,5 +285,8 @@ def card(name: str, figures: Mapping[str, str]) -> str:
     top, bottom = words[name]
     rows = "\n".join(f"| {key} | {value} |" for key, value in figures.items())
     table = f"**Figures of this training run.**\n\n| what | figure |\n|---|---|\n{rows}\n"
-    command = f"**Made by** `{_COMMAND}` with the extra `training` (fixed\nseed; the same data and libraries give the same weights).\n"
+    command = (
+        f"**Made by** `{_COMMAND}` with the extra `training`\n"
+        "(fixed seed; the same data and libraries give the same weights).\n"
+    )
     return "\n".join((top, table, bottom, command))
