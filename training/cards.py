@@ -30,9 +30,11 @@ flagged is abstained from ("language not covered: Polish"; decision 0008).
 out of training together; the seventh time it is all that was written in a second batch, apart from the first. How much
 each half counts, slope and offset of the probability, and the threshold (0.15 % false alarms, each source of honest
 texts the same mass, texts of our own together one, role prompts for chatbots none) are fitted on what these seven say
-of texts from sources that they never saw. Then the probability, and the threshold with it
-so that what is flagged stays the same, is scaled on the development rows: even what was left out of training is nearer
-to it than what comes from elsewhere. Development rows chose nothing else.
+of texts from sources that they never saw. Then the probability, and the threshold with it so that what is flagged stays
+the same, is scaled on the development rows: even what was left out of training is nearer to it than what comes from
+elsewhere. The share of 0.15 % was chosen in view of NotInject's development rows (below), and the penalty for many
+windows in view of long texts made of moderation's; so these two figures flatter somewhat. Development rows chose
+nothing else.
 
 **Data.** neuralchemy prompt injections (MIT), in-the-wild jailbreaks (MIT), BIPIA train (MIT, documents
 CC-BY-SA-4.0), prompts.chat role prompts (CC0), BANKING77 (CC-BY-4.0), CLINC150 (CC-BY-3.0), Bitext (CDLA-Sharing-1.0);
@@ -104,7 +106,7 @@ So on whole new sources it is well above the reference, and adding the reference
 attacks hang on a system prompt, the reference on all texts is better. It was not added: it would help on dev only.
 
 **With a reader of context** (record 0020), all texts, the mean of the three public sources left out; "phrases" is the
-linear half, one random start each:
+linear half, one random start each. All but the last row are a trial's, whose scripts were not kept:
 
 | way | AUC | recall | dev: AUC, recall |
 |---|---|---|---|
@@ -123,7 +125,7 @@ talk to an assistant or write prompts: they were written after seeing that such 
 outrank the attacks where they are left out. So that row flatters; the others do not hold these texts.
 
 **More is caught, and more of what only sounds like an attack.** Honest texts that may be flagged, of sources left out,
-and what follows for the shipped weights:
+and what follows for the shipped weights (the same: a trial's figures but for the shipped row):
 
 | share | NotInject flagged | attacks of dev_insource and dev caught |
 |---|---|---|

@@ -28,7 +28,8 @@ OWN = (
 ALARMS = 0.0015
 """Share of honest texts, of sources left out of training, that the shipped threshold may flag.
 
-Sentences that are full of an attack's words and harmless are flagged thirty times as often (NotInject)."""
+Harmless sentences full of an attack's words (NotInject) are flagged some forty times as often; it was chosen in view of
+these, so that at least 92 % of them pass."""
 
 
 @dataclass(frozen=True, slots=True)
