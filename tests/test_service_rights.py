@@ -265,4 +265,6 @@ async def test_the_time_of_a_refusal_does_not_tell_the_checks_apart(
     told = max(found, 1 - found)
     with capsys.disabled():
         sys.stdout.write(f"\nrefusal times: {2 * count} of 2000, AUC {told:.3f}\n")
-    assert told <= (0.55 if count >= 1000 else 0.62)  # The standard error of 200 is 0.04.
+    assert min(min(row) for row in times.values()) >= 0.299
+    # By chance alone 200 differ from 0.5 by 0.04 (standard error) and 2,000 by 0.013; without a floor it is 0.95.
+    assert told <= (0.55 if count >= 1000 else 0.75)
