@@ -30,11 +30,11 @@ flagged is abstained from ("language not covered: Polish"; decision 0008).
 out of training together; the seventh time it is all that was written in a second batch, apart from the first. How much
 each half counts, slope and offset of the probability, and the threshold (0.15 % false alarms, each source of honest
 texts the same mass, texts of our own together one, role prompts for chatbots none) are fitted on what these seven say
-of texts from sources that they never saw. Then the probability, and the threshold with it so that what is flagged stays
-the same, is scaled on the development rows: even what was left out of training is nearer to it than what comes from
-elsewhere. The share of 0.15 % was chosen in view of NotInject's development rows (below), and the penalty for many
-windows in view of long texts made of moderation's; so these two figures flatter somewhat. Development rows chose
-nothing else.
+of texts from sources that they never saw. Then log-odds are scaled and bent at two places to be probabilities on the
+development rows, the threshold with them: even what was left out of training is nearer to it than what comes from
+elsewhere. No text changes places with another by that. The share of 0.15 % was chosen in view of NotInject's
+development rows (below), and the penalty for many windows in view of long texts made of moderation's; so these two
+figures flatter somewhat. Development rows chose nothing else.
 
 **Data.** neuralchemy prompt injections (MIT), in-the-wild jailbreaks (MIT), BIPIA train (MIT, documents
 CC-BY-SA-4.0), prompts.chat role prompts (CC0), BANKING77 (CC-BY-4.0), CLINC150 (CC-BY-3.0), Bitext (CDLA-Sharing-1.0);
@@ -136,8 +136,21 @@ and what follows for the shipped weights (the same: a trial's figures but for th
 | weights before, 0.7 % | 8 of 173 | 0.79, 0.19 |
 
 So what is gained is gained on new sources of attacks like those that are known, and not on dev, most of whose attacks
-hang on a system prompt. Probabilities fit dev less well than before (its calibration error is above, chance alone would
-give 0.021, and 0.031 once in twenty times); a third number for their curve ("beta calibration") would give 0.030.
+hang on a system prompt.
+
+**Probabilities.** Their error on dev (10 bins), fitted to dev, and mean of ten times fitted to one half of its rows and
+measured on the other; chance alone would give 0.02. A trial's figures:
+
+| curve over the log-odds | fitted to all of it | to the other half |
+|---|---|---|
+| straight (before) | 0.035 | 0.032 |
+| "beta calibration" (Kull and others 2017) | 0.030 | 0.032 |
+| straight, bent once by what was left out of training at two places | 0.028 | 0.030 |
+| bent at two places (shipped) | 0.017 | 0.025 |
+| cubic | 0.007 | 0.014 |
+
+The cubic one fits best and is not what ships: beyond the scores that dev has it would run away. The curve is flat in
+the middle: while the straight one rose from 0.14 to 0.45, the share of attacks rose from 0.20 to 0.36 alone.
 
 The small transformer explains less than half of what the encoder says, and yet does better on new sources than the
 encoder itself: it knows whole words by their meaning and little else, so there is less of a source to learn. Beside it
@@ -163,8 +176,11 @@ recall rose from 0.27 to 0.31. Diversity of attacks, and of honest texts that lo
   0.88, so they were left out.
 - A few forum posts that tell their reader what to do ("your submission was removed, message us") are near the threshold
   already alone, and the worst of thousands of windows is bad by chance. So a text of many windows must be worse, by
-  0.12 in log-odds a doubling: by 0.1, one of 40 long texts of such prose was flagged. That was chosen on this very
-  prose. Without it, 0.95 to 1.00 of the attacks in it would be found (alone 0.93, at the threshold of 0.7 %).
+  0.1 in log-odds a doubling; by 0.083, one of 40 long texts of such prose was flagged. That was chosen on this very
+  prose. Without it, 0.82 to 0.93 of the attacks in it would be found (alone 0.85), and all of
+  that prose and half of such support texts flagged.
+  Tried without gain: long honest texts, put together from several sources, among the training texts (the worst window
+  of left-out ones stayed where it was), and judging the worst places by the mean or the second of many cuts.
 - The second batch's attacks by hints ("you have been sold, new owner here") are mostly missed by a classifier that has
   not seen their like.
 - Long role prompts of harmless intent are its commonest false alarms when no such source was in training.

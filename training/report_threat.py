@@ -32,6 +32,10 @@ Harmless sentences full of an attack's words (NotInject) are flagged some forty 
 these, so that at least 92 % of them pass."""
 
 
+KNOTS = (0.5, 0.8)
+"""Shares of the development rows below the places where log-odds are bent to be probabilities."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mix:
     """How much each half counts: margin = first * phrases + second * context reader + constant."""
@@ -105,27 +109,43 @@ def calibrated(held: list[Held]) -> list[float]:
 
 
 def tempered(arrays: Arrays, root: Path) -> tuple[Arrays, dict[str, str]]:
-    """The arrays with probabilities scaled on the development rows, and how well that does on rows it has not seen.
+    """The arrays with probabilities fitted to the development rows, and how well that does on rows it has not seen.
 
     Even what was left out of training is nearer to it than what comes from elsewhere: probabilities fitted there are
-    too sure. The threshold moves along, so that what is flagged stays the same.
+    too sure, the more the surer they are, so the log-odds are bent at two places. No text changes places with another,
+    and the threshold moves along, so that what is flagged stays the same.
     """
     model = LocalThreat(Weights(arrays, "threat-local-0+0"), Vectors.load())
     rows = data.rows(root / "threat" / "dev.jsonl")
     attack = np.array([row.label == "attack" for row in rows])
     scores = measure_threat.scored(model, rows)
-    odds = np.log(scores / (1 - scores))[:, None]
-    found, half = np.zeros(len(rows)), np.arange(len(rows)) % 2 == 0
-    for some in (half, ~half):
-        found[~some] = LogisticRegression(C=100.0).fit(odds[some], attack[some]).predict_proba(odds[~some])[:, 1]
-    error = measure_threat.calibration_error(found, attack)
-    whole = LogisticRegression(C=100.0).fit(odds, attack)
-    slope, offset = float(whole.coef_[0, 0]), float(whole.intercept_[0])
+    odds = np.log(scores / (1 - scores))
+    knots = np.quantile(odds, KNOTS)
+    whole = LogisticRegression(C=100.0).fit(_bent(odds, knots), attack)
+    bends = whole.coef_[0]
+    if (np.cumsum(bends) <= 0).any():
+        raise ValueError(f"the bent curve falls somewhere: {bends}")
     scalars = np.array(arrays["scalars"], dtype=np.float64)
-    scalars[3:5] = slope * scalars[3], slope * scalars[4] + offset
-    scalars[5] = 1 / (1 + np.exp(-(slope * np.log(scalars[5] / (1 - scalars[5])) + offset)))
-    told = {"dev: expected calibration error, scale fitted on the other half": f"{error:.3f}"}
-    return {**arrays, "scalars": scalars}, told
+    slope, offset, limit = scalars[3:6]
+    at = _bent(np.log([limit / (1 - limit)]), knots)
+    scalars[3:6] = bends[0] * slope, bends[0] * offset + whole.intercept_[0], whole.predict_proba(at)[0, 1]
+    error = measure_threat.calibration_error(_apart(_bent(odds, knots), attack), attack)
+    told = {"dev: expected calibration error, curve fitted on the other half": f"{error:.3f}"}
+    bent = np.stack([(knots - offset) / slope, bends[1:] * slope], axis=1)
+    return {**arrays, "scalars": scalars, "bends": bent}, told
+
+
+def _bent(odds: Numbers, knots: Numbers) -> Numbers:
+    """Log-odds, and how far they are beyond each knot. Shape (n, 1 + number of knots)."""
+    return np.c_[odds, np.maximum(odds[:, None] - knots, 0)]
+
+
+def _apart(x: Numbers, attack: NDArray[np.bool_]) -> Numbers:
+    """The probability of each row by a curve that was fitted to every other one. Shape (n,)."""
+    found, half = np.zeros(len(x)), np.arange(len(x)) % 2 == 0
+    for some in (half, ~half):
+        found[~some] = LogisticRegression(C=100.0).fit(x[some], attack[some]).predict_proba(x[~some])[:, 1]
+    return found
 
 
 def packed(fitted: Fitted, some: Texts, scalars: list[float], *, hints: int) -> Arrays:
@@ -134,6 +154,7 @@ def packed(fitted: Fitted, some: Texts, scalars: list[float], *, hints: int) -> 
     found: dict[str, NDArray[np.generic]] = {
         "format": np.array([FORMAT], dtype=np.uint8),
         "scalars": np.array(scalars),
+        "bends": np.zeros((0, 2)),
         "phrase_bias": np.array([fitted.bias]),
         "kinds": threat.kinds(some, hints),
         "stems": np.array(list(stems)),

@@ -15,12 +15,12 @@ from quorate.models.local.vectors import Vectors
 from quorate.models.local.weights import REMEDY, WEIGHTS, Scored, Weights, logistic, read_weights
 
 THREATS = ("injection", "jailbreak", "prompt_extraction", "obfuscation", "indirect")
-FORMAT = 3
+FORMAT = 4
 """Of the arrays in threat.npz; counted up when their meaning changes."""
 
 FREE = 16
 """Windows of a text up to which the highest counts as it is."""
-LENGTH = 0.12
+LENGTH = 0.1
 """What each doubling beyond costs, in log-odds: about what the highest of honest windows gains by it."""
 
 _AT_ONCE = 16
@@ -48,6 +48,7 @@ class LocalThreat:
         scalars = weights.numbers("scalars").tolist()
         self._mix = scalars[:3]
         self._slope, self._offset, self.threshold = (float(one) for one in scalars[3:6])
+        self._bends = [(float(knot), float(bend)) for knot, bend in weights.numbers("bends").tolist()]
         stems = (str(stem) for stem in weights.arrays["stems"].tolist())
         ideas = (int(idea) for idea in weights.numbers("stem_ideas"))
         self._lexicon = Lexicon(dict(zip(stems, ideas, strict=True)), int(scalars[6]))
@@ -81,11 +82,15 @@ class LocalThreat:
         first, second, constant = self._mix
         margin = first * self._phrases.margin({**phrase_ids(tokens), "hints": hints}) + constant
         margin += second * self._context.margin(self._vectors.words(tokens[:LONGEST]))
-        score = logistic(self._slope * margin + self._offset)
+        score = self._probability(margin)
         if score < self.threshold / 2:
             return Scored(score, "none")
         kinds = self._kinds[:, hints].sum(axis=1) + self._kinds[:, -1]
         return Scored(score, THREATS[int(np.argmax(kinds))])
+
+    def _probability(self, margin: float) -> float:
+        bent = sum(bend * max(margin - knot, 0.0) for knot, bend in self._bends)
+        return logistic(self._slope * margin + self._offset + bent)
 
     def promising(self, windows: Sequence[str], *, most: int, pause: Callable[[], object] = bool) -> list[int]:
         """Places of the windows most worth a `score`, which is dear: those that the phrases alone find worst.
