@@ -10,7 +10,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
 
+from quorate.checks import LocalModerationJudge, Part, Subject
 from quorate.checks.windows import windows
+from quorate.engine import StopFlag
 from quorate.models.local.moderation import HARMS, LENGTH, LocalModeration
 from training import data, moderation
 from training.moderation import Arrays, Begun, Flags, Model, Numbers, Text, Windows
@@ -107,12 +109,10 @@ def held_out(some: Windows, begun: Begun, dev: Windows, seed: int) -> dict[str, 
 
 
 def scored(model: LocalModeration, texts: Sequence[str]) -> Numbers:
-    """Each text's score at run time, as received."""
-    found = []
-    for text in texts:
-        parts = windows(text, limit=10**6)
-        found.append(model.over(max(model.score(part.text).score for part in parts), len(parts)))
-    return np.array(found)
+    """Each text's score at run time: the highest of all its readings."""
+    judge = LocalModerationJudge(model)
+    found = [judge._judge(Subject((Part("customer", text),)), StopFlag()).score for text in texts]
+    return np.array(found, dtype=np.float64)
 
 
 def measure(root: Path, out: Path) -> dict[str, str]:
