@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from quorate.models.local.context import HEADS, LAYERS, LONGEST, PREFIX, Context
+from quorate.models.local.context import HEADS, LONGEST, PREFIX, Context, Reader, summary
 
-DIM, WIDTH, WIDE, HIDDEN = 10, 8 * HEADS, 24, 6
+DIM, WIDTH, WIDE, HIDDEN, LAYERS = 10, 8 * HEADS, 24, 6, 3
 
 
 def drawn(seed: int) -> dict[str, np.ndarray]:
@@ -58,6 +58,16 @@ def test_it_says_what_the_formulas_say(count: int) -> None:
     arrays = drawn(count)
     vectors = np.random.default_rng(1).normal(size=(count, DIM)).astype(np.float32)
     assert Context(arrays).margin(vectors) == pytest.approx(plain(arrays, vectors), rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_it_has_as_many_layers_as_its_arrays(layers: int) -> None:
+    """Those of a layer that is not there are not missed, and a layer that is there counts."""
+    arrays = drawn(5)
+    fewer = {name: array for name, array in arrays.items() if not any(str(at) in name for at in range(layers, LAYERS))}
+    vectors = np.random.default_rng(6).normal(size=(7, DIM)).astype(np.float32)
+    assert summary(Reader(fewer).read(vectors)).shape == (2 * WIDTH,)
+    assert not np.allclose(Reader(fewer).read(vectors), Reader(arrays).read(vectors), atol=1e-2)
 
 
 def test_order_and_neighbours_count() -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from quorate.models.local import LocalScope, features
 from quorate.models.local.company import Grams, Learned
+from quorate.models.local.sense import Sense
 from quorate.models.local.topics import CLUES, Topics, packed
 from quorate.models.local.vectors import Vectors
 from quorate.models.local.weights import read_weights
@@ -77,7 +78,7 @@ def test_the_models_of_a_companys_topics_add_up() -> None:
 
 def test_what_stands_in_the_package_knows_a_bank() -> None:
     """A bank of some sentences has the bank's topics; messages in words it never used are nearer than other matters."""
-    learned, vectors = Learned.of(read_weights("scope")), Vectors.load()
+    learned, sense = Learned.of(read_weights("scope")), Sense.load()
     about = "A retail bank: accounts, cards, payments, transfers, cash, fees."
     own = [
         about,
@@ -89,7 +90,7 @@ def test_what_stands_in_the_package_knows_a_bank() -> None:
 
     def near(texts: list[str]) -> features.Floats:
         grams = Grams.each(texts, learned.idf)
-        return learned.topics.near([one.words for one in grams], vectors.pooled_each([one.tokens for one in grams]))
+        return learned.topics.near([one.words for one in grams], sense.each([one.tokens for one in grams]))
 
     members = learned.topics.members(near(own), near([about])[0])
     found = near(["my wages have not turned up", "the cash point swallowed the notes", "who wrote Hamlet"]) @ members

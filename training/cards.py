@@ -198,9 +198,11 @@ a second from what a company has anyway: a sentence about itself, its help centr
 **How it works.** Eighteen signals are combined by a logistic model with signs fixed beforehand. Seven are about
 words: nearness to sentences of the help centre and of the examples, log-ratio of a message's words against a learned
 background, general "sounds like support" and "small talk" models, rare unknown words, length. Nine are about meaning,
-by static word vectors (`docs/cards/vectors.md`): nearness to questions, passages and the company's vocabulary, the side
-of a ridge regression that parts the company's texts from 1,024 centres of what people ask assistants about, nearness to
-those centres that are the company's own matter and to those that are not, and the strangest word. Two are about topics.
+by the vector of a text (`docs/cards/vectors.md`: half of it the sum of its words' vectors, half what a transformer of
+one layer reads in them together; a sentence of a message is read where it stands in it): nearness to questions,
+passages and the company's vocabulary, the side of a ridge regression that parts the company's texts from 1,024 centres
+of what people ask assistants about, nearness to those centres that are the company's own matter and to those that are
+not, and the strangest word. Two are about topics.
 
 **Topics** carry what no single company's texts hold: in how many ways people ask for the same thing. A hundred topics
 of companies' customers (bank, travel, shop, telephone, energy, insurance, doctors ...) and of everybody (homework,
@@ -271,8 +273,29 @@ against our own out-of-scope messages, AUC and let in at 5 % false accepts:
 | the same, labels count half (shipped) | .982 .93; .956 .84 | .965 .81; .947 .81 | .941 .74; .928 .70 |
 
 So 1,200 written texts were worth more than 12,000 labelled rows, and labels of one style (Bitext's most of all) speak
-against new wordings. What limits it now: wordings that say nothing of their own ("does it come with a plug") and a
-static vector for each word.
+against new wordings.
+
+**Words in their context** (record 0020). All rows with the weights trained for the way, whole companies and trades
+left out as in the figures above: AUC on our own new messages with labels (bank, travel, shop), how many of them are let
+in at 5 % false accepts where the trade is unknown and there are no labels, CLINC150's out-of-scope recall. All but the
+last row are a trial's, whose scripts were not kept; α is the share of what is read.
+
+| way | own messages, labels: AUC | trade unknown: let in | CLINC150 |
+|---|---|---|---|
+| sums of words' vectors alone (shipped before) | .988 .966 .958 | .71 .51 .41 | .840 |
+| all-MiniLM-L6-v2 beside them, among the labels alone | .989 .967 .962 | | .895 |
+| three layers of 128, 384 numbers learned; among the labels alone | .988 .967 .961 | | .890 |
+| the same, everywhere | .989 .972 .964 | | |
+| two layers of 96, 128 numbers learned; everywhere | .989 .971 .965 | .74 .61 .46 | .865 |
+| the same, α 0.7 | .988 .972 .966 | .74 .64 .48 | .877 |
+| one layer of 128, 128 numbers learned; everywhere | .990 .971 .964 | .77 .64 .45 | .882 |
+| the same, learned twice as long, words' sums turned to 128 numbers (shipped) | .990 .972 .965 | .76 .63 .47 | .892 |
+
+So a transformer of one layer gets nearly all of it, as questions are short. It learned the vectors that the encoder
+gives 36,000 texts and 45,000 pieces of them (the scope and smalltalk training rows, the project's own texts, moderation
+comments), no label, and explains 77 % of them on new ones. The words' sums may be turned to half their numbers without
+loss, which pays for a third of its time. What limits scope now: wordings that say nothing of their
+own ("does it come with a plug").
 
 **Known weaknesses.**
 

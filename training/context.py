@@ -3,13 +3,13 @@
 First the transformer learns, without any label, what the encoder says of texts. Then either small networks learn the
 labels from what it reads (`crowned`; threat), or it learns, from such networks over what the encoder says, how likely
 each text is bad, on texts without labels too (`fit`; moderation; after Hinton, Vinyals and Dean 2015, "Distilling the
-knowledge in a neural network"). What runs is `quorate.models.local.context.Context`.
+knowledge in a neural network"). What runs is `quorate.models.local.context`.
 """
 
 import copy
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +19,12 @@ from torch import nn
 from torch.nn import functional
 
 from quorate.models.local import features
-from quorate.models.local.context import HEADS, LAYERS, LONGEST, PREFIX
+from quorate.models.local.context import HEADS, LONGEST, PREFIX
 from quorate.models.local.features import Floats
 from quorate.models.local.vectors import Vectors
 from training import data
 
-WIDTH, WIDE, HIDDEN = 128, 384, 64
+HIDDEN = 64
 PIECES = 45_000
 """Pieces of training texts, of 1 to `_PIECE` words, that are shown beside them."""
 QUESTIONS = 8000
@@ -43,13 +43,22 @@ Say = Callable[[list[str]], Floats]
 
 
 @dataclass(frozen=True, slots=True)
+class Shape:
+    """Of a transformer: numbers that say a word, numbers between its layers' two linear maps, and layers."""
+
+    width: int = 128
+    wide: int = 384
+    layers: int = 3
+
+
+@dataclass(frozen=True, slots=True)
 class Lesson:
     """Texts that the transformer learns from, those with labels first.
 
     Attributes:
         tokens: numbers of each text's words in `table`, 1 word at least; 0 is no word.
         table: the words' vectors, the first of them for none. Shape (words + 1, dim).
-        said: what the encoder says of each text, each number with mean 0 and variance 1. Shape (texts, numbers).
+        said: what the encoder says of each text. Shape (texts, numbers).
         source: where each text is from; "" if from no source that is ever left out.
         labelled: how many of the texts have labels.
     """
@@ -61,7 +70,9 @@ class Lesson:
     labelled: int
 
 
-def lesson(windows: Sequence[str], sources: NDArray[np.str_], root: Path, seed: int, say: Say) -> Lesson:
+def lesson(
+    windows: Sequence[str], sources: NDArray[np.str_], root: Path, seed: int, say: Say, *, questions: int = QUESTIONS
+) -> Lesson:
     """The windows of the labelled texts, pieces of them, and questions of the scope set, and what is said of them."""
     rng = random.Random(seed)
     texts, whose = list(windows), list(sources)
@@ -74,12 +85,10 @@ def lesson(windows: Sequence[str], sources: NDArray[np.str_], root: Path, seed: 
         whose.append(sources[at])
     for name in ("train", "neutral_smalltalk"):
         some = sorted({row.text[:_SHOWN] for row in data.rows(root / "scope" / f"{name}.jsonl")})
-        texts += rng.sample(some, min(QUESTIONS, len(some)))
+        texts += rng.sample(some, min(questions, len(some)))
         whose += [""] * (len(texts) - len(whose))
     tokens, table = numbered(texts)
-    said = say(texts)
-    said = (said - said.mean(axis=0)) / (said.std(axis=0) + 1e-5)
-    return Lesson(tokens, table, said, np.array(whose), len(windows))
+    return Lesson(tokens, table, say(texts), np.array(whose), len(windows))
 
 
 def numbered(texts: Sequence[str]) -> tuple[list[NDArray[np.int64]], Floats]:
@@ -96,11 +105,11 @@ def numbered(texts: Sequence[str]) -> tuple[list[NDArray[np.int64]], Floats]:
 
 
 class _Layer(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, width: int, wide: int) -> None:
         super().__init__()
-        self.first, self.second = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
-        self.ask, self.tell = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
-        self.widen, self.narrow = nn.Linear(WIDTH, WIDE), nn.Linear(WIDE, WIDTH)
+        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.ask, self.tell = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.widen, self.narrow = nn.Linear(width, wide), nn.Linear(wide, width)
 
     def forward(self, words: torch.Tensor, here: torch.Tensor) -> torch.Tensor:
         rows, count, width = words.shape
@@ -112,30 +121,32 @@ class _Layer(nn.Module):
 
 
 class Net(nn.Module):
-    """`quorate.models.local.context.Context` and what stands on it, for training.
+    """`quorate.models.local.context.Reader` and what stands on it, for training.
 
     Args:
         table: vectors of words, the first of them for none. Shape (words + 1, dim).
         said: numbers that the encoder gives.
+        shape: of the transformer.
     """
 
-    def __init__(self, table: Floats, said: int) -> None:
+    def __init__(self, table: Floats, said: int, shape: Shape = Shape()) -> None:
         super().__init__()
         self.scale = float(1 / np.linalg.norm(table[1:], axis=1).mean())
         self.show(table)
-        self.project = nn.Linear(table.shape[1], WIDTH)
-        self.places = nn.Parameter(torch.randn(LONGEST, WIDTH) * 0.02)
-        self.layers = nn.ModuleList(_Layer() for _ in range(LAYERS))
-        self.last = nn.LayerNorm(WIDTH)
-        self.told = nn.Linear(2 * WIDTH, said)
-        self.hidden, self.out = nn.Linear(2 * WIDTH, HIDDEN), nn.Linear(HIDDEN, 1)
+        self.width = width = shape.width
+        self.project = nn.Linear(table.shape[1], width)
+        self.places = nn.Parameter(torch.randn(LONGEST, width) * 0.02)
+        self.layers = nn.ModuleList(_Layer(width, shape.wide) for _ in range(shape.layers))
+        self.last = nn.LayerNorm(width)
+        self.told = nn.Linear(2 * width, said)
+        self.hidden, self.out = nn.Linear(2 * width, HIDDEN), nn.Linear(HIDDEN, 1)
 
     def show(self, table: Floats) -> None:
         """Read words of another table from now on."""
         self.table = torch.from_numpy(table * np.float32(self.scale))
 
     def read(self, tokens: torch.Tensor) -> torch.Tensor:
-        """What `Context.read` gives, for many windows. Shape (windows, 2 * WIDTH)."""
+        """The mean and the highest of what the words of many windows say. Shape (windows, 2 * width)."""
         here = tokens > 0
         if self.training:
             here = here & (torch.rand(tokens.shape) > 0.05)
@@ -164,12 +175,22 @@ class Begun:
 
 
 def begin(windows: Sequence[str], sources: NDArray[np.str_], root: Path, seed: int, say: Say) -> Begun:
-    """A net that knows what the encoder says of the windows of labelled texts and of other texts; no label."""
+    """A net that knows what the encoder says of the windows of labelled texts and of other texts; no label.
+
+    Each number that the encoder says counts the same: they have mean 0 and variance 1 in the lesson.
+    """
     some = lesson(windows, sources, root, seed, say)
+    said = (some.said - some.said.mean(axis=0)) / (some.said.std(axis=0) + 1e-5)
+    some = replace(some, said=said)
+    return Begun(some, shown(some, Shape(), seed=seed))
+
+
+def shown(some: Lesson, shape: Shape, *, rounds: int = ROUNDS, seed: int) -> Net:
+    """A net that learned what the encoder says of all texts of a lesson."""
     torch.manual_seed(seed)
-    net = Net(some.table, some.said.shape[1])
-    _learn(net, some, np.arange(len(some.tokens)), rate=_RATE, rounds=ROUNDS, seed=seed, wanted=None)
-    return Begun(some, net)
+    net = Net(some.table, some.said.shape[1], shape)
+    _learn(net, some, np.arange(len(some.tokens)), rate=_RATE, rounds=rounds, seed=seed, wanted=None)
+    return net
 
 
 class Head(nn.Module):
@@ -220,9 +241,9 @@ def taught(read: Floats, wrong: Flags, weight: Floats, seed: int) -> Head:
 
 
 def seen(net: Net, tokens: Sequence[NDArray[np.int64]]) -> Floats:
-    """What the net reads of each window. Shape (len(tokens), 2 * WIDTH)."""
+    """What the net reads of each window. Shape (len(tokens), 2 * width)."""
     order = np.argsort([len(row) for row in tokens], kind="stable")
-    found = np.zeros((len(tokens), 2 * WIDTH), dtype=np.float32)
+    found = np.zeros((len(tokens), 2 * net.width), dtype=np.float32)
     with torch.no_grad():
         for low in range(0, len(order), _BATCH):
             some = order[low : low + _BATCH]
@@ -236,8 +257,8 @@ def crowned(net: Net, heads: Sequence[Head], centre: Floats, spread: Floats) -> 
     Args:
         net: a net; it is not changed.
         heads: learned from what it reads, less the centre, by the spread.
-        centre: mean of what it reads. Shape (2 * WIDTH,).
-        spread: deviation of what it reads. Shape (2 * WIDTH,).
+        centre: mean of what it reads. Shape (2 * width,).
+        spread: deviation of what it reads. Shape (2 * width,).
     """
     found = copy.deepcopy(net)
     hidden = torch.cat([head.hidden.weight for head in heads]) / torch.from_numpy(spread)
@@ -328,23 +349,26 @@ def margins(net: Net, tokens: Sequence[NDArray[np.int64]], table: Floats) -> Flo
     return found
 
 
-def arrays(net: Net) -> dict[str, Floats]:
-    """The weights as `Context` takes and names them: scales, gains and their biases folded into what they act on."""
-    found = {"places": _plain(net.places)}
+def arrays(net: Net, *, heads: bool = True) -> dict[str, Floats]:
+    """The weights as `Context`, or without heads `Reader`, takes and names them.
+
+    Scales, gains and their biases are folded into what they act on.
+    """
     pairs: dict[str, tuple[torch.Tensor, torch.Tensor]] = {
         "project": (net.project.weight.T * net.scale, net.project.bias),
         "gain": (net.last.weight, net.last.bias),
-        "hidden": (net.hidden.weight.T, net.hidden.bias),
-        "out": (net.out.weight[0], net.out.bias),
     }
+    if heads:
+        pairs |= {"hidden": (net.hidden.weight.T, net.hidden.bias), "out": (net.out.weight[0], net.out.bias)}
     for number, layer in enumerate(net.layers):
         ask, bias = _folded(layer.first, layer.ask)
-        size = torch.ones(3 * WIDTH)
-        size[:WIDTH] = (WIDTH // HEADS) ** -0.5
+        size = torch.ones(3 * net.width)
+        size[: net.width] = (net.width // HEADS) ** -0.5
         pairs[f"ask{number}"] = ask * size, bias * size
         pairs[f"tell{number}"] = layer.tell.weight.T, layer.tell.bias
         pairs[f"widen{number}"] = _folded(layer.second, layer.widen)
         pairs[f"narrow{number}"] = layer.narrow.weight.T, layer.narrow.bias
+    found = {"places": _plain(net.places)}
     for name, (weight, bias) in pairs.items():
         found[name], found[f"{name}_bias"] = _plain(weight), _plain(bias)
     return {f"{PREFIX}{name}": array for name, array in found.items()}

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from quorate.models.local import LocalScope
 from quorate.models.local.features import Floats
 from quorate.models.local.follow import follow_signals
-from quorate.models.local.vectors import Vectors
+from quorate.models.local.sense import Sense
 from quorate.models.local.weights import Weights
 from training import data, scope, scope_labelled
 from training.data import Row
@@ -35,13 +35,13 @@ _DEV = 900
 
 def train(root: Path, seed: int) -> tuple[Arrays, Callable[[Path], dict[str, str]]]:
     """Train the scope weights; returns them and what measures them once they are saved."""
-    texts, vectors = scope.load(root), Vectors.load()
-    teacher = scope.learner(texts, vectors, seed=seed)
+    texts, sense = scope.load(root), Sense.load()
+    teacher = scope.learner(texts, sense, seed=seed)
     learned, topics = scope.learn(texts, COMPANIES, teacher, unseen=(), seed=seed)
-    known = Known(learned, vectors, scope.background(texts, vectors, seed=seed), topics)
+    known = Known(learned, sense, scope.background(texts, sense, seed=seed), topics)
     # A fictional company is judged with what was learned from none of them.
     bare, topics = scope.learn(texts, COMPANIES, teacher, unseen=(), seed=seed, fiction=False)
-    unread = Known(bare, vectors, known.background, topics)
+    unread = Known(bare, sense, known.background, topics)
     fiction = scope.of_fiction(texts, unread, seed=seed)
     others = {name: apart(texts, known, teacher, name, seed) for name in COMPANIES}
     unwritten = {name: others[name].without(texts, teacher, name, seed=seed) for name in COMPANIES}
@@ -96,7 +96,7 @@ def apart(texts: Texts, known: Known, teacher: Learner, name: str, seed: int) ->
     """What the other companies of the data taught, with every trace of one left out but unlabelled background."""
     others = [other for other in COMPANIES if other != name]
     learned, topics = scope.learn(texts, others, teacher, unseen=[name], seed=seed)
-    return Known(learned, known.vectors, known.background, topics)
+    return Known(learned, known.sense, known.background, topics)
 
 
 def bounds(held: Sequence[tuple[Numbers, ...]]) -> tuple[float, float]:
@@ -166,7 +166,7 @@ def follow_rows(
         margins = combination.margins(evidence, [Row(turn.text, "", "own") for turn in mine]) if mine else []
         for turn, margin in zip(mine, margins, strict=True):
             alone = slope * float(margin) + offset - float(np.log(low / (1 - low)))
-            rows.append(follow_signals(turn.text, turn.context, alone=alone, vectors=known.vectors))
+            rows.append(follow_signals(turn.text, turn.context, alone=alone, vectors=known.sense.words))
             answers.append(turn.drifts)
     return np.array(rows), np.array(answers)
 

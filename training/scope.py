@@ -21,8 +21,8 @@ from quorate.models.local import features
 from quorate.models.local.company import Learned
 from quorate.models.local.features import Floats
 from quorate.models.local.scope import EVIDENCE, Evidence
+from quorate.models.local.sense import Sense
 from quorate.models.local.topics import TOPICAL, Topics
-from quorate.models.local.vectors import Vectors
 from training import data
 from training.articles import ARTICLES
 from training.data import Counted, Row
@@ -101,7 +101,7 @@ def fit_linear(positive: Sequence[Row], negative: Sequence[Row], idf: Floats) ->
     return np.asarray(np.r_[model.coef_[0], model.intercept_].astype(np.float16), dtype=np.float32)
 
 
-def learner(texts: Texts, vectors: Vectors, *, seed: int) -> Learner:
+def learner(texts: Texts, sense: Sense, *, seed: int) -> Learner:
     """What learns topics, with texts of the data that are about none."""
     belongs = {row.text for row in texts.train if row.label == "in_scope"}
     foreign = {
@@ -109,7 +109,7 @@ def learner(texts: Texts, vectors: Vectors, *, seed: int) -> Learner:
         for row in texts.train
         if row.text not in belongs and row.domain not in _COMPANIES and row.source not in ("banking77", "bitext_cs_8k")
     }
-    return Learner(vectors, random.Random(seed).sample(sorted(foreign), _FOREIGN))
+    return Learner(sense, random.Random(seed).sample(sorted(foreign), _FOREIGN))
 
 
 def learn_topics(
@@ -183,17 +183,17 @@ def learn(
     return Learned(idf, support, smalltalk, Topics(topics)), topics
 
 
-def background(texts: Texts, vectors: Vectors, *, seed: int, without: str = "") -> Floats:
-    """Centres of what people ask assistants about, whoever it is the business of. Shape (CENTRES, vectors.dim).
+def background(texts: Texts, sense: Sense, *, seed: int, without: str = "") -> Floats:
+    """Centres of what people ask assistants about, whoever it is the business of. Shape (CENTRES, sense.dim).
 
     Args:
         texts: the rows; their labels are not looked at.
-        vectors: the word vectors.
+        sense: what texts mean.
         seed: of the clustering.
         without: a company whose own matters are left out.
     """
     hidden = {row.text for row in texts.train if row.company == without and row.label == "in_scope"}
-    found = np.stack([vectors.of(text[:1500]) for text in sorted({row.text for row in texts.train} - hidden)])
+    found = np.stack([sense.of(text[:1500]) for text in sorted({row.text for row in texts.train} - hidden)])
     found = found[np.linalg.norm(found, axis=1) > 0]
     fitted = MiniBatchKMeans(CENTRES, random_state=seed, batch_size=4096, n_init=1, max_iter=30).fit(found)
     centres = np.asarray(fitted.cluster_centers_, dtype=np.float32)
@@ -206,13 +206,13 @@ class Known:
 
     Attributes:
         learned: what the words of other companies taught.
-        vectors: the word vectors.
+        sense: what texts mean.
         background: see `background`.
         topics: the arrays that the topics were made from.
     """
 
     learned: Learned
-    vectors: Vectors
+    sense: Sense
     background: Floats
     topics: Arrays
 
@@ -223,7 +223,7 @@ class Known:
 
     def evidence(self, description: str, sections: Sequence[str], examples: Sequence[str]) -> Evidence:
         """The evidence of one company."""
-        return Evidence(self.learned, self.vectors, self.background, texts=(description, sections, examples))
+        return Evidence(self.learned, self.sense, self.background, texts=(description, sections, examples))
 
 
 def brought(texts: Texts, name: str, *, setup: tuple[int, int], seed: int) -> tuple[str, list[str], list[str]]:

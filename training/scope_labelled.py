@@ -15,8 +15,8 @@ from quorate.models.local import LocalScope
 from quorate.models.local.company import Learned
 from quorate.models.local.fitting import calibration_error
 from quorate.models.local.scope import Evidence
+from quorate.models.local.sense import Sense
 from quorate.models.local.teaching import by_models
-from quorate.models.local.vectors import Vectors
 from quorate.models.local.weights import Weights, read_weights
 from training import data, scope
 from training.data import Row
@@ -90,7 +90,7 @@ def clinc(root: Path, texts: Texts) -> Case:
     )
 
 
-def fitted(case: Case, weights: Weights, vectors: Vectors, *, seed: int) -> LocalScope:
+def fitted(case: Case, weights: Weights, sense: Sense, *, seed: int) -> LocalScope:
     """A scope for the case, before labels: articles of our own and fifty of its training questions."""
     learned = Learned.of(weights)
     background = weights.numbers("background") * weights.numbers("background_scales")[:, None]
@@ -98,16 +98,16 @@ def fitted(case: Case, weights: Weights, vectors: Vectors, *, seed: int) -> Loca
     examples = [row.text for row in data.sampled(inside, 50, random.Random(seed))]
     description = scope.DESCRIPTIONS.get(case.company, "An assistant for everyday matters.")
     sections = scope.ARTICLES.get(case.company, [])
-    evidence = Evidence(learned, vectors, background, texts=(description, sections, examples))
-    return LocalScope(weights, vectors, evidence, fingerprint="0" * 64)
+    evidence = Evidence(learned, sense, background, texts=(description, sections, examples))
+    return LocalScope(weights, sense, evidence, fingerprint="0" * 64)
 
 
 def measure(root: Path, texts: Texts, apart: Mapping[str, Weights], *, seed: int) -> dict[str, str]:
     """All figures of the setting with labels; the shipped weights are those without the case's company."""
-    vectors, shipped = Vectors.load(), read_weights("scope")
+    sense, shipped = Sense.load(), read_weights("scope")
     figures: dict[str, str] = {}
     for case in cases(root, texts):
-        model = fitted(case, apart.get(case.company, shipped), vectors, seed=seed)
+        model = fitted(case, apart.get(case.company, shipped), sense, seed=seed)
         rng = random.Random(seed)
         outside = data.sampled(case.outside, _MOST, rng)
         inside = {name: data.sampled(rows, _MOST, rng) for name, rows in case.inside.items()}

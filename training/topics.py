@@ -11,8 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from quorate.models.local import features
 from quorate.models.local.company import Grams, sentences
 from quorate.models.local.features import Floats
+from quorate.models.local.sense import Sense
 from quorate.models.local.topics import CLUES, Topics, packed
-from quorate.models.local.vectors import Vectors
 from training.own import scope as own
 
 MATTERS: dict[str, tuple[str, ...]] = {
@@ -56,12 +56,12 @@ class Learner:
     """Learns topics, once for every way of weighing words and every trade that is to stay unknown.
 
     Args:
-        vectors: the word vectors.
+        sense: what texts mean.
         foreign: texts of the data that are no company's matter.
     """
 
-    def __init__(self, vectors: Vectors, foreign: Sequence[str]) -> None:
-        self._vectors, self._foreign = vectors, foreign
+    def __init__(self, sense: Sense, foreign: Sequence[str]) -> None:
+        self._sense, self._foreign = sense, foreign
 
     def learn(
         self, idf: Floats, companies: Mapping[str, Sequence[Texts]], *, without: str = ""
@@ -85,7 +85,7 @@ class Learner:
         slots = np.unique(table.indices)
         small = table[:, slots]
         words, word_bias = _by_texts(small, about, weights)
-        sense, sense_bias = _by_columns(np.stack([self._of(one) for one in grams]), about, weights)
+        sense, sense_bias = _by_columns(self._sense.each([one.tokens for one in grams]), about, weights)
         models = {"words": words, "sense": sense, "biases": np.stack([word_bias, sense_bias])}
         blank = Topics(packed(names, slots, **models, clues=np.zeros(len(CLUES) + 1, np.float32)))
         clues = self._membership(blank, idf, companies)
@@ -100,9 +100,9 @@ class Learner:
                     (*examples, description, *(part for text in sections for part in sentences(text)))
                 )
                 grams = [one for one in (Grams.of(text, idf) for text in parts) if len(one.tokens) >= _TELLING]
-                near = topics.near([one.words for one in grams], np.stack([self._of(one) for one in grams]))
+                near = topics.near([one.words for one in grams], self._sense.each([one.tokens for one in grams]))
                 told = Grams.of(description, idf)
-                rows.append(topics.clues(near, topics.near([told.words], self._of(told)[None, :])[0]))
+                rows.append(topics.clues(near, topics.near([told.words], self._sense.each([told.tokens]))[0]))
                 answers += [
                     topic in MATTERS[name] or topic.partition(": ")[0] in MATTERS[name] for topic in topics.names
                 ]
@@ -111,9 +111,6 @@ class Learner:
         model = LogisticRegression(C=1.0).fit((x - mean) / spread, np.array(answers))
         factors = model.coef_[0] / spread
         return np.asarray(np.r_[factors, model.intercept_[0] - factors @ mean], dtype=np.float32)
-
-    def _of(self, grams: Grams) -> Floats:
-        return self._vectors.pooled(grams.tokens)
 
 
 def _table(rows: Sequence[tuple[NDArray[np.uint32], Floats]]) -> sp.csr_matrix:

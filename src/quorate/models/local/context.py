@@ -1,10 +1,11 @@
-"""A small transformer over word vectors: how likely a window is one of a kind, each word read beside its neighbours.
+"""A small transformer over word vectors: each word is read beside its neighbours.
 
 After Vaswani and others 2017, "Attention is all you need", normalised before each layer. `training.context` teaches it
 what a sentence encoder says.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import count, takewhile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,46 +15,34 @@ from quorate.models.local.features import Floats
 LONGEST = 96
 """Words of a window that are read; a window of 320 characters has fewer unless it is made to have more."""
 HEADS = 4
-LAYERS = 3
 PREFIX = "context_"
 _TINY = np.float32(1e-5)
 
 
-class Context:
-    """Reads the words of a window in their context.
+class Reader:
+    """Reads words in their context.
 
     Args:
-        arrays: `project`; `places`; for each layer, numbered, `ask`, `tell`, `widen` and `narrow`; `gain`, `hidden`
-            and `out`; each but the places with its `_bias`, as `training.context` names and folds them, each name
-            behind `PREFIX`. Others are not looked at.
+        arrays: `project`; `places`; for each layer, numbered from 0, `ask`, `tell`, `widen` and `narrow`; `gain`; each
+            but the places with its `_bias`, as `training.context` names and folds them, each name behind `PREFIX`.
+            Others are not looked at.
     """
 
     def __init__(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-        own: dict[str, Floats] = {
-            name.removeprefix(PREFIX): array.astype(np.float32)
-            for name, array in arrays.items()
-            if name.startswith(PREFIX)
-        }
+        own = _own(arrays)
         self._project, self._project_bias = own["project"], own["project_bias"]
         self._places = own["places"]
         self._gain, self._gain_bias = own["gain"], own["gain_bias"]
-        self._layers = [_Layer(own, number) for number in range(LAYERS)]
-        self._hidden, self._hidden_bias = own["hidden"], own["hidden_bias"]
-        self._out, self._out_bias = own["out"], float(own["out_bias"][0])
-
-    def margin(self, vectors: Floats) -> float:
-        """The log-odds of a window whose words have these vectors; as for `read`."""
-        hidden = np.maximum(self.read(vectors) @ self._hidden + self._hidden_bias, 0.0)
-        return float(hidden @ self._out) + self._out_bias
+        self._layers = [_Layer(own, number) for number in takewhile(lambda at: f"ask{at}" in own, count())]
 
     def read(self, vectors: Floats) -> Floats:
-        """The mean and the highest of what each word says in its context, for `margin`.
+        """What each word says in its context.
 
         Args:
             vectors: of the words, in their order (`Vectors.words`). Shape (words, dim), 1 to `LONGEST` words.
 
         Returns:
-            Shape (2 * width,).
+            Shape (words, width).
         """
         seen: Floats = vectors @ self._project + self._project_bias
         seen += self._places[: len(vectors)]
@@ -62,7 +51,37 @@ class Context:
         seen = _normal(seen)
         seen *= self._gain
         seen += self._gain_bias
-        return np.concatenate([seen.mean(axis=0), seen.max(axis=0)])
+        return seen
+
+
+def summary(seen: Floats) -> Floats:
+    """The mean and the highest of what words say. Shape (words, width) to (2 * width,)."""
+    return np.concatenate([seen.mean(axis=0), seen.max(axis=0)])
+
+
+class Context:
+    """How likely a window is one of a kind, by what its words say in their context.
+
+    Args:
+        arrays: as for `Reader`, and `hidden` and `out`.
+    """
+
+    def __init__(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+        own = _own(arrays)
+        self._reader = Reader(arrays)
+        self._hidden, self._hidden_bias = own["hidden"], own["hidden_bias"]
+        self._out, self._out_bias = own["out"], float(own["out_bias"][0])
+
+    def margin(self, vectors: Floats) -> float:
+        """The log-odds of a window whose words have these vectors; as for `Reader.read`."""
+        hidden = np.maximum(summary(self._reader.read(vectors)) @ self._hidden + self._hidden_bias, 0.0)
+        return float(hidden @ self._out) + self._out_bias
+
+
+def _own(arrays: Mapping[str, NDArray[np.generic]]) -> dict[str, Floats]:
+    return {
+        name.removeprefix(PREFIX): array.astype(np.float32) for name, array in arrays.items() if name.startswith(PREFIX)
+    }
 
 
 class _Layer:

@@ -40,9 +40,9 @@ class Meaning:
 
     Args:
         vectors: the word vectors.
-        background: unit vectors of matters of all kinds. Shape (n, vectors.dim).
-        asked: vectors of questions that customers ask, and of the description. Shape (n, vectors.dim).
-        written: vectors of the help centre's sentences. Shape (n, vectors.dim).
+        background: unit vectors of matters of all kinds. Shape (n, dim).
+        asked: vectors of questions that customers ask, and of the description. Shape (n, dim).
+        written: vectors of the help centre's sentences. Shape (n, dim).
         tokens: the words of all of them.
     """
 
@@ -54,12 +54,11 @@ class Meaning:
         near = (background @ own.T).max(axis=1) if len(own) else np.zeros(len(background), np.float32)
         share = np.clip((_NEAR - near) / (_NEAR - _FAR), 0.0, 1.0).astype(np.float32)
         # What is near to a company's few texts is most likely its matter too, in words that it did not think of.
-        kin = near > _FAR
-        akin = background[kin] * np.minimum(near[kin] / _NEAR, 1.0)[:, None]
-        elsewhere = background[share > 0] * share[share > 0, None]
-        side, self._middle = _side(own, background[share > 0], share[share > 0])
+        self._kin, self._elsewhere = np.flatnonzero(near > _FAR), np.flatnonzero(share)
+        self._akin, self._strange = np.minimum(near[self._kin] / _NEAR, 1.0), share[self._elsewhere]
+        side, self._middle = _side(own, background[self._elsewhere], self._strange)
         # One product for all of them.
-        parts = (asked, written, elsewhere, akin, side[None, :])
+        parts = (asked, written, background, side[None, :])
         self._all = np.ascontiguousarray(np.concatenate(parts).T)
         self._ends = np.cumsum([len(part) for part in parts])[:-1]
         self._vocabulary = self._telling(sorted(set(tokens)))
@@ -83,7 +82,7 @@ class Meaning:
         Returns:
             Shape (len(texts), len(MEANINGS)).
         """
-        asked, written, elsewhere, kin, side = np.split(vectors @ self._all, self._ends, axis=1)
+        asked, written, matters, side = np.split(vectors @ self._all, self._ends, axis=1)
         covers = np.array(self._covers(texts), dtype=np.float32).reshape(-1, 2)
         found = (
             tops(asked, 1),
@@ -92,8 +91,8 @@ class Meaning:
             tops(written, 4),
             side[:, 0] - np.float32(self._middle),
             covers[:, 0],
-            tops(kin, 2),
-            tops(elsewhere, 4),
+            tops(matters[:, self._kin] * self._akin, 2),
+            tops(matters[:, self._elsewhere] * self._strange, 4),
             covers[:, 1],
         )
         return np.stack(found, axis=1).astype(np.float32)

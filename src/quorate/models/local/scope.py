@@ -12,9 +12,9 @@ from quorate.models.local.follow import follow_signals
 from quorate.models.local.foreign import Foreign
 from quorate.models.local.labelled import General, Labelled, Seen, seen
 from quorate.models.local.meaning import MEANINGS, Meaning
+from quorate.models.local.sense import Sense
 from quorate.models.local.taught import Taught
 from quorate.models.local.topics import TOPICAL
-from quorate.models.local.vectors import Vectors
 from quorate.models.local.weights import Scored, Weights, logistic, read_weights
 
 EVIDENCE = (*SIGNALS, *MEANINGS, *TOPICAL)
@@ -39,40 +39,40 @@ class Evidence:
 
     Args:
         learned: what training learned in general.
-        vectors: the word vectors.
-        background: unit vectors of what people ask assistants. Shape (n, vectors.dim).
+        sense: what texts mean.
+        background: unit vectors of what people ask assistants. Shape (n, sense.dim).
         texts: the company's description, its help centre's sections, and its customers' questions.
     """
 
     def __init__(
-        self, learned: Learned, vectors: Vectors, background: Floats, *, texts: tuple[str, Sequence[str], Sequence[str]]
+        self, learned: Learned, sense: Sense, background: Floats, *, texts: tuple[str, Sequence[str], Sequence[str]]
     ) -> None:
         description, sections, examples = texts
-        self._idf, self._vectors = learned.idf, vectors
+        self._idf, self._sense = learned.idf, sense
         asked = [text for text in (*examples, description) if text.strip()]
         written = [part for text in sections for part in sentences(text)]
         passages = [*written, *(part for text in asked for part in sentences(text))]
         # Each text once, however often it is looked at: fitting has to be quick.
         distinct = list(dict.fromkeys((*asked, *passages)))
         known = dict(zip(distinct, Worded.each(distinct, learned.idf), strict=True))
-        sense = dict(zip(distinct, vectors.summed([one.tokens for one in known.values()]), strict=True))
+        meant = dict(zip(distinct, sense.each([one.tokens for one in known.values()]), strict=True))
         self._company = Company(learned, passages=[known[text] for text in passages])
         self._meaning = Meaning(
-            vectors,
+            sense.words,
             background,
-            asked=_stacked([sense[text] for text in asked], vectors.dim),
-            written=_stacked([sense[text] for text in written], vectors.dim),
+            asked=_stacked([meant[text] for text in asked], sense.dim),
+            written=_stacked([meant[text] for text in written], sense.dim),
             tokens=[token for grams in known.values() for token in grams.tokens],
         )
         telling = [text for text, grams in known.items() if len(grams.tokens) >= _TELLING]
         near = learned.topics.near(
-            [known[text].words for text in telling], _stacked([sense[text] for text in telling], vectors.dim)
+            [known[text].words for text in telling], _stacked([meant[text] for text in telling], sense.dim)
         )
         told = Worded.each([description], learned.idf)[0]
-        described = learned.topics.near([told.words], vectors.pooled(told.tokens)[None, :])[0]
+        described = learned.topics.near([told.words], sense.each([told.tokens]))[0]
         self.members = learned.topics.members(near, described)
         self._matters = learned.topics.of(self.members)
-        self.foreign = Foreign([*asked, *written], vectors)
+        self.foreign = Foreign([*asked, *written], sense.words)
         self.own = tuple(dict.fromkeys((*asked, *(part for part in written if len(part.split()) > 3))))
 
     def signals(self, texts: Sequence[Grams], meant: Floats) -> Floats:
@@ -88,7 +88,11 @@ class Evidence:
 
     def meant(self, texts: Sequence[Grams]) -> Floats:
         """The vector of each text. Shape (len(texts), dim)."""
-        return self._vectors.pooled_each([text.tokens for text in texts])
+        return self._sense.each([text.tokens for text in texts])
+
+    def meant_within(self, texts: Sequence[Grams]) -> Floats:
+        """The vectors of a text and stretches of it, in their order. Shape (len(texts), dim)."""
+        return self._sense.parts([text.tokens for text in texts])
 
     def read(self, texts: Sequence[str]) -> list[Grams]:
         """The texts' n-grams, weighed as training weighed them."""
@@ -105,10 +109,10 @@ class LocalScope:
         fingerprint: of the company's texts and the weights; what was learned from labels must have the same.
     """
 
-    def __init__(self, weights: Weights, vectors: Vectors, evidence: Evidence, *, fingerprint: str) -> None:
-        self.version = f"{weights.version}+{vectors.version.rsplit('+', 1)[-1]}+{fingerprint[:8]}"
+    def __init__(self, weights: Weights, sense: Sense, evidence: Evidence, *, fingerprint: str) -> None:
+        self.version = f"{weights.version}+{sense.version.split('+', 1)[-1]}+{fingerprint[:8]}"
         self.fingerprint = fingerprint
-        self._vectors, self._evidence = vectors, evidence
+        self._sense, self._evidence = sense, evidence
         self._mean, self._spread = weights.numbers("mean"), weights.numbers("spread")
         self._factors, self._follow = weights.numbers("factors"), weights.numbers("follow")
         self._slope, self._offset, self.low, self.high = weights.numbers("scalars").tolist()[:4]
@@ -139,15 +143,15 @@ class LocalScope:
         """
         if not any(text.strip() for text in (description, *sections, *examples)):
             raise UsageError("a scope needs a description, help centre sections or example questions; all are empty")
-        weights, vectors = read_weights("scope"), Vectors.load()
+        weights, sense = read_weights("scope"), Sense.load()
         learned = Learned.of(weights)
         background = weights.numbers("background") * weights.numbers("background_scales")[:, None]
-        parts = "\x00".join((weights.version, vectors.version, description, *sections, "", *examples))
+        parts = "\x00".join((weights.version, sense.version, description, *sections, "", *examples))
         fingerprint = hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()
         if taught is not None:
             examples = [*examples, *taught.examples]
-        evidence = Evidence(learned, vectors, background, texts=(description, sections, examples))
-        fitted = cls(weights, vectors, evidence, fingerprint=fingerprint)
+        evidence = Evidence(learned, sense, background, texts=(description, sections, examples))
+        fitted = cls(weights, sense, evidence, fingerprint=fingerprint)
         if taught is not None:
             fitted.take(taught)
         return fitted
@@ -164,7 +168,7 @@ class LocalScope:
             UsageError: it belongs to other texts or weights.
         """
         taught.check(self.fingerprint)
-        self._labelled = taught.labelled(self._vectors.dim)
+        self._labelled = taught.labelled(self._sense.dim)
         self.low, self.high = taught.low, taught.high
         self.version += f"+{taught.digest[:8] or 'unkept'}"
 
@@ -185,7 +189,7 @@ class LocalScope:
     def _drift(self, text: str, context: str, alone: float) -> float:
         """The probability that a text drifts off, moved so that the bound learned with it falls on `low`."""
         margin = float(np.log(max(alone, 1e-9) / max(1 - alone, 1e-9))) - _odds(self.low)
-        found = follow_signals(text, context[-_CONTEXT:], alone=margin, vectors=self._vectors)
+        found = follow_signals(text, context[-_CONTEXT:], alone=margin, vectors=self._sense.words)
         return logistic(float(found @ self._follow[:-1] + self._follow[-1]) + _odds(self.low))
 
     def _alone(self, text: str, pause: Pause) -> float:
@@ -200,11 +204,12 @@ class LocalScope:
         return logistic(0.75 * whole + 0.25 * max(whole, *parts) if parts else whole)
 
     def _margins(self, texts: Sequence[str], pause: Pause = bool) -> list[float]:
+        """The margins of a text and of stretches of it."""
         if self._evidence.foreign.spoken and self._labelled is None:
             return [self._evidence.foreign.margin(text) for text in texts]
         grams = self._evidence.read(texts)
         pause()
-        meant = self._evidence.meant(grams)
+        meant = self._evidence.meant_within(grams)
         pause()
         general = self._general(texts, grams, meant)
         if self._labelled is None:
@@ -231,7 +236,7 @@ class LocalScope:
 
     def seen(self, text: str) -> Seen:
         """A text as the models that labels teach see it."""
-        return seen(self._evidence.read([text])[0], self._vectors.of(text))
+        return seen(self._evidence.read([text])[0], self._sense.of(text))
 
     def _weighed(self, found: Floats) -> Floats:
         return np.asarray(((found - self._mean) / self._spread) @ self._factors, dtype=np.float32)
