@@ -66,8 +66,8 @@ def test_it_has_as_many_layers_as_its_arrays(layers: int) -> None:
     arrays = drawn(5)
     fewer = {name: array for name, array in arrays.items() if not any(str(at) in name for at in range(layers, LAYERS))}
     vectors = np.random.default_rng(6).normal(size=(7, DIM)).astype(np.float32)
-    assert summary(Reader(fewer).read(vectors)).shape == (2 * WIDTH,)
-    assert not np.allclose(Reader(fewer).read(vectors), Reader(arrays).read(vectors), atol=1e-2)
+    assert summary(Reader(fewer).read(vectors[None])).shape == (1, 2 * WIDTH)
+    assert not np.allclose(Reader(fewer).read(vectors[None]), Reader(arrays).read(vectors[None]), atol=1e-2)
 
 
 def test_order_and_neighbours_count() -> None:

@@ -39,13 +39,14 @@ class Reader:
         """What each word says in its context.
 
         Args:
-            vectors: of the words, in their order (`Vectors.words`). Shape (words, dim), 1 to `LONGEST` words.
+            vectors: of the words, in their order (`Vectors.words`), of texts with as many words each. Shape
+                (texts, words, dim), 1 to `LONGEST` words.
 
         Returns:
-            Shape (words, width).
+            Shape (texts, words, width).
         """
         seen: Floats = vectors @ self._project + self._project_bias
-        seen += self._places[: len(vectors)]
+        seen += self._places[: vectors.shape[1]]
         for layer in self._layers:
             seen = layer(seen)
         seen = _normal(seen)
@@ -55,8 +56,9 @@ class Reader:
 
 
 def summary(seen: Floats) -> Floats:
-    """The mean and the highest of what words say. Shape (words, width) to (2 * width,)."""
-    return np.concatenate([seen.mean(axis=0), seen.max(axis=0)])
+    """The mean and the highest of what words say. Shape (..., words, width) to (..., 2 * width)."""
+    mean: Floats = np.add.reduce(seen, axis=-2) / np.float32(seen.shape[-2])
+    return np.concatenate([mean, np.maximum.reduce(seen, axis=-2)], axis=-1)
 
 
 class Context:
@@ -73,8 +75,9 @@ class Context:
         self._out, self._out_bias = own["out"], float(own["out_bias"][0])
 
     def margin(self, vectors: Floats) -> float:
-        """The log-odds of a window whose words have these vectors; as for `Reader.read`."""
-        hidden = np.maximum(summary(self._reader.read(vectors)) @ self._hidden + self._hidden_bias, 0.0)
+        """The log-odds of a window whose words have these vectors, 1 to `LONGEST`. Shape (words, dim)."""
+        seen = self._reader.read(vectors[None])[0]
+        hidden = np.maximum(summary(seen) @ self._hidden + self._hidden_bias, 0.0)
         return float(hidden @ self._out) + self._out_bias
 
 
@@ -94,25 +97,29 @@ class _Layer:
         )
 
     def __call__(self, words: Floats) -> Floats:
-        count, width = words.shape
-        asked = _through(_normal(words), self._ask).reshape(count, 3, HEADS, width // HEADS).transpose(1, 2, 0, 3)
-        share: Floats = asked[0] @ asked[1].transpose(0, 2, 1)
-        share -= share.max(axis=2, keepdims=True)
+        texts, count, width = words.shape
+        asked = _through(_normal(words), self._ask).reshape(texts, count, 3, HEADS, width // HEADS)
+        asked = asked.transpose(2, 0, 3, 1, 4)
+        share: Floats = asked[0] @ asked[1].transpose(0, 1, 3, 2)
+        share -= np.maximum.reduce(share, axis=3, keepdims=True)
         np.exp(share, out=share)
-        told = (share @ asked[2]) / share.sum(axis=2, keepdims=True)
-        words = words + _through(told.transpose(1, 0, 2).reshape(count, width), self._tell)
+        told = (share @ asked[2]) / np.add.reduce(share, axis=3, keepdims=True)
+        words = words + _through(told.transpose(0, 2, 1, 3).reshape(texts, count, width), self._tell)
         wide = _through(_normal(words), self._widen)
         return words + _through(np.maximum(wide, 0.0, out=wide), self._narrow)
 
 
 def _normal(words: Floats) -> Floats:
-    """Each row with mean 0 and variance 1; gains and biases are folded into what follows."""
-    centred: Floats = words - words.mean(axis=1, keepdims=True)
-    variance: Floats = np.einsum("ij,ij->i", centred, centred) / np.float32(words.shape[1])
-    centred /= np.sqrt(variance + _TINY)[:, None]
+    """Each word's numbers with mean 0 and variance 1; gains and biases are folded into what follows."""
+    width = np.float32(words.shape[-1])
+    mean: Floats = np.add.reduce(words, axis=-1, keepdims=True)
+    centred: Floats = words - mean / width
+    variance: Floats = np.einsum("...j,...j->...", centred, centred) / width
+    centred /= np.sqrt(variance + _TINY)[..., None]
     return centred
 
 
 def _through(words: Floats, pair: Sequence[NDArray[np.float32]]) -> Floats:
-    found: Floats = words @ pair[0] + pair[1]
+    found: Floats = words @ pair[0]
+    found += pair[1]
     return found

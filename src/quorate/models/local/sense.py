@@ -6,6 +6,7 @@ of whole texts) knows what they say together. `docs/cards/vectors.md` says what 
 
 import functools
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from quorate.models.local.weights import REMEDY, WEIGHTS, Weights, read_weights
 
 READ = 0.5
 """Share of what is read, the rest being the words' sum, in how near two texts are to each other."""
+_TOGETHER = 32
+"""Texts that are read at once: enough to be cheap, few enough for a processor's cache."""
 
 
 class Sense:
@@ -65,9 +68,9 @@ class Sense:
 
         Of a text with more than `LONGEST` words the first ones are read, and all of them summed.
         """
-        told = [self._told(tokens) for tokens in texts] or np.zeros((0, len(self._tell_bias)), np.float32)
         few = all(len(tokens) <= LONGEST for tokens in texts)
-        return self._beside(self.words.summed(texts) if few else self.words.pooled_each(texts), told)
+        summed = self.words.summed(texts) if few else self.words.pooled_each(texts)
+        return self._beside(summed, self._read_each(texts))
 
     def parts(self, texts: Sequence[Sequence[str]]) -> Floats:
         """The same of a text and stretches of it, in their order; these are read in the text, where they stand.
@@ -76,30 +79,48 @@ class Sense:
             texts: the whole text's words, then each stretch's.
         """
         whole = list(texts[0][:LONGEST])
-        seen = self._reader.read(self.words.words(whole)) if whole else np.zeros((0, 0), np.float32)
-        told, start = [self._tells(seen)], 0
-        for tokens in texts[1:]:
+        if not whole:
+            return self.each(texts)
+        seen = self._reader.read(self.words.words(whole)[None])[0]
+        found, strange, start = [summary(seen)], [], 0
+        for number, tokens in enumerate(texts[1:], 1):
             at = _place(whole, list(tokens), start)
-            told.append(self._told(tokens) if at < 0 else self._tells(seen[at : at + len(tokens)]))
             start = max(at, start)
+            stretch = seen[at : at + len(tokens)] if at >= 0 else seen
+            found.append(summary(stretch))
+            strange += [number] if at < 0 else []
+        told = self._tells(np.stack(found))
+        if strange:
+            told[strange] = self._read_each([texts[number] for number in strange])
         return self._beside(self.words.pooled_each(texts), told)
 
-    def _told(self, tokens: Sequence[str]) -> Floats:
-        some = tokens[:LONGEST]
-        return self._tells(self._reader.read(self.words.words(some)) if some else np.zeros((0, 0), np.float32))
+    def _read_each(self, texts: Sequence[Sequence[str]]) -> Floats:
+        """What is read in each text alone, those with as many words together. Shape (len(texts), numbers told)."""
+        place = {token: at for at, token in enumerate(dict.fromkeys(chain(*(some[:LONGEST] for some in texts))))}
+        rows = self.words.words(list(place))
+        alike: dict[int, list[int]] = {}
+        for number, tokens in enumerate(texts):
+            alike.setdefault(min(len(tokens), LONGEST), []).append(number)
+        alike.pop(0, None)
+        found = np.zeros((len(texts), len(self._tell_bias)), np.float32)
+        for numbers in alike.values():
+            for low in range(0, len(numbers), _TOGETHER):
+                some = numbers[low : low + _TOGETHER]
+                at = [[place[token] for token in texts[number][:LONGEST]] for number in some]
+                found[some] = self._tells(summary(self._reader.read(rows[at])))
+        return found
 
     def _tells(self, seen: Floats) -> Floats:
-        if not len(seen):
-            return np.zeros(len(self._tell_bias), np.float32)
-        found: Floats = summary(seen) @ self._tell + self._tell_bias
-        return found / np.float32(np.sqrt(found @ found) or 1.0)
+        """Vectors of unit length. Shape (texts, numbers of a summary) to (texts, numbers told)."""
+        return _unit(seen @ self._tell + self._tell_bias)
 
-    def _beside(self, summed: Floats, told: Sequence[Floats] | Floats) -> Floats:
-        turned = summed @ self._turn
-        turned /= np.maximum(np.linalg.norm(turned, axis=1, keepdims=True), 1e-9)
-        return np.concatenate(
-            [turned * np.float32((1 - READ) ** 0.5), np.asarray(told) * np.float32(READ**0.5)], axis=1
-        )
+    def _beside(self, summed: Floats, told: Floats) -> Floats:
+        turned = _unit(summed @ self._turn)
+        return np.concatenate([turned * np.float32((1 - READ) ** 0.5), told * np.float32(READ**0.5)], axis=1)
+
+
+def _unit(rows: Floats) -> Floats:
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9), dtype=np.float32)
 
 
 def _place(whole: Sequence[str], part: Sequence[str], start: int) -> int:
