@@ -32,9 +32,9 @@ each half counts, slope and offset of the probability, and the threshold (0.15 %
 texts the same mass, texts of our own together one, role prompts for chatbots none) are fitted on what these seven say
 of texts from sources that they never saw. Then log-odds are scaled and bent at two places to be probabilities on the
 development rows, the threshold with them: even what was left out of training is nearer to it than what comes from
-elsewhere. No text changes places with another by that. The share of 0.15 % was chosen in view of NotInject's
-development rows (below), and the penalty for many windows in view of long texts made of moderation's; so these two
-figures flatter somewhat. Development rows chose nothing else.
+elsewhere. No text changes places with another by that; the curve's form was chosen on the same rows. The share of 0.15
+% was chosen in view of NotInject's development rows (below), and the penalty for many windows in view of long texts
+made of moderation's; so these two figures flatter somewhat. Development rows chose nothing else.
 
 **Data.** neuralchemy prompt injections (MIT), in-the-wild jailbreaks (MIT), BIPIA train (MIT, documents
 CC-BY-SA-4.0), prompts.chat role prompts (CC0), BANKING77 (CC-BY-4.0), CLINC150 (CC-BY-3.0), Bitext (CDLA-Sharing-1.0);
@@ -139,7 +139,7 @@ So what is gained is gained on new sources of attacks like those that are known,
 hang on a system prompt.
 
 **Probabilities.** Their error on dev (10 bins), fitted to dev, and mean of ten times fitted to one half of its rows and
-measured on the other; chance alone would give 0.02. A trial's figures:
+measured on the other (the one split of the training run stands above); chance alone would give 0.02. A trial's figures:
 
 | curve over the log-odds | fitted to all of it | to the other half |
 |---|---|---|
@@ -237,9 +237,9 @@ benign (MIT), as three companies: a bank, a travel agency, a shop. Help centres 
 project (`training/articles.py`) and names of intents with a few training questions. Twenty-two fictional companies,
 their customers' questions and conversations, the topics, and 855 messages to the three companies and 269 to none that
 nothing is learned from were written for this project (`training/own/scope_*.jsonl`). Half of the newer 750 and of the
-269 served to choose between ways; the other half and the 105 older ones are in the figures alone ("our own messages").
-No row of the data is shipped: only numbers, centres of many texts among them; the probes, small talk and texts of no
-support were written for this project.
+269 served to choose between ways; the other half and the 105 older ones are in the figures alone ("our own messages"),
+but for what is said under "words in their context". No row of the data is shipped: only numbers, centres of many texts
+among them; the probes, small talk and texts of no support were written for this project.
 """
 
 _SCOPE_WEAK = """Held-out figures are for a company that nothing was learned from but unlabelled centres of its
@@ -294,8 +294,9 @@ last row are a trial's, whose scripts were not kept; α is the share of what is 
 So a transformer of one layer gets nearly all of it, as questions are short. It learned the vectors that the encoder
 gives 36,000 texts and 45,000 pieces of them (the scope and smalltalk training rows, the project's own texts, moderation
 comments), no label, and explains 77 % of them on new ones. The words' sums may be turned to half their numbers without
-loss, which pays for a third of its time. What limits scope now: wordings that say nothing of their
-own ("does it come with a plug").
+loss, which pays for a fifth of its time. Its shape and how long it learns were chosen in view of this table and of the
+half of our messages that serves to choose, so the figures on the other half flatter somewhat too. What limits scope
+now: wordings that say nothing of their own ("does it come with a plug").
 
 **Known weaknesses.**
 

@@ -112,8 +112,8 @@ def tempered(arrays: Arrays, root: Path) -> tuple[Arrays, dict[str, str]]:
     """The arrays with probabilities fitted to the development rows, and how well that does on rows it has not seen.
 
     Even what was left out of training is nearer to it than what comes from elsewhere: probabilities fitted there are
-    too sure, the more the surer they are, so the log-odds are bent at two places. No text changes places with another,
-    and the threshold moves along, so that what is flagged stays the same.
+    too sure, and not evenly, so the log-odds are bent at two places. No text changes places with another, and the
+    threshold moves along, so that what is flagged stays the same.
     """
     model = LocalThreat(Weights(arrays, "threat-local-0+0"), Vectors.load())
     rows = data.rows(root / "threat" / "dev.jsonl")
